@@ -1,0 +1,90 @@
+"""What all commands share: flags that mean one thing, progress, --json, exit codes.
+
+Exit 0: done. Exit 1: it ran and the answer is no. Exit 2: it could not run.
+With --json exactly one document goes to stdout, also when the command could not run;
+everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from fiqa.errors import InputError, ToolkitError
+
+logger = logging.getLogger(__name__)
+
+DONE, ANSWER_IS_NO, COULD_NOT_RUN = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command found: text for people, a document for programs, and yes or no."""
+
+    text: str
+    document: dict[str, Any]
+    ok: bool = True
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are ours, and whose help keeps our line breaks."""
+
+    def __init__(self, description: str, **kwargs: Any) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **kwargs,
+        )
+        self.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        self.add_argument("--quiet", action="store_true", help="no progress, warnings only")
+
+    def error(self, message: str) -> NoReturn:
+        usage = " ".join(self.format_usage().split())
+        raise InputError(message, expected=usage, fix=f"{self.prog} --help")
+
+
+def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | None) -> int:
+    """Parse, work, print, and give the exit code. The only place where errors become text."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        args = parser.parse_args(arguments)
+        _start_logging(args.quiet)
+        outcome = work(args)
+    except ToolkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if as_json:
+            _print_document({"status": "error", "error": error.document()})
+        return COULD_NOT_RUN
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130  # what shells give for SIGINT
+    try:
+        if as_json:
+            _print_document({"status": "done" if outcome.ok else "no"} | outcome.document)
+        elif outcome.text:
+            print(outcome.text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE if outcome.ok else ANSWER_IS_NO
+
+
+def _print_document(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _start_logging(quiet: bool) -> None:
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
