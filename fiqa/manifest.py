@@ -1,0 +1,350 @@
+"""The Manifest: what a checkpoint or artifact is, where it comes from and what it measured.
+
+It is written beside a checkpoint (manifest.json) and travels inside an artifact:
+- .tflite: `fiqa_manifest.json` in a zip behind the flatbuffer, where TFLite metadata tools
+  look for associated files;
+- .onnx: a `fiqa_manifest` entry of metadata_props, appended as one protobuf field.
+Both are read and written here without any runtime, so that a file's hash can be checked
+before native code sees it. `sha256` covers the file without the embedded manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import platform
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from fiqa.contract import PreprocessSpec
+from fiqa.errors import ArtifactError, InputError, ManifestError
+from fiqa.files import sha256_bytes, sha256_file, write_bytes, write_json
+from fiqa.records import check_schema, from_plain, parse_json, to_plain
+
+SCHEMA = 1
+ENTRY = "fiqa_manifest"
+WEIGHTS, SIDECAR = "weights.safetensors", "manifest.json"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+TFLITE_IDENTIFIER = b"TFL3"
+ONNX_METADATA_FIELD = 14  # ModelProto.metadata_props
+
+Kind = Literal["checkpoint", "tflite", "onnx", "coreml"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. Integer tensors stand for scale * (value - zero_point)."""
+
+    name: str
+    shape: tuple[int, ...]  # -1 where any size is taken
+    dtype: str
+    layout: str  # "NHWC", "NCHW", "N1"
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """What the output means. A picture is accepted when its score reaches the threshold."""
+
+    low: float = 0.0
+    high: float = 1.0
+    meaning: str = "perceptual quality of the face picture, higher is better"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """How a label set's own scale was mapped to 0..1: (score - low) / (high - low)."""
+
+    low: float
+    high: float
+    declared: bool  # False: recognised from the values
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """A label set that went into a model or a figure."""
+
+    name: str
+    sha256: str
+    role: str  # "train", "val", "calibration", "unlabelled", ...
+    count: int
+    identities: int = 0
+    splits: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0  # bad rows left out with --skip-bad
+    scale: ScoreScale | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure, with what it was measured on. `low` and `high` bound its interval."""
+
+    name: str
+    value: float
+    data: str
+    split: str
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A proof that ran, or did not. `unchecked` needs a reason and never counts as passed."""
+
+    name: str
+    status: Literal["passed", "failed", "unchecked"]
+    reason: str = ""
+    value: float | None = None
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.status == "unchecked" and not self.reason:
+            raise ValueError(f"check {self.name!r} is unchecked without a reason")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One record for checkpoints and artifacts; follow `parent_sha256` back to the labels."""
+
+    kind: Kind
+    model: str
+    sha256: str
+    preprocess: PreprocessSpec
+    schema: int = SCHEMA
+    parent_sha256: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    score: ScoreSpec = ScoreSpec()
+    recipe: dict[str, Any] = field(default_factory=dict)
+    datasets: tuple[DataRecord, ...] = ()
+    metrics: tuple[Measurement, ...] = ()
+    checks: tuple[Check, ...] = ()
+    tools: dict[str, str] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
+
+    def to_json(self) -> str:
+        return json.dumps(to_plain(self), indent=2, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str) -> Manifest:
+        document = parse_json(text, where)
+        check_schema(document, SCHEMA, where)
+        return from_plain(Manifest, document, where)
+
+
+def tool_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, fiqa-edge and the named packages, as far as they are installed."""
+    versions = {"python": platform.python_version()}
+    for package in ("fiqa-edge", "numpy", "pillow", *packages):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """The manifest of a checkpoint folder or artifact, after checking that the hash fits."""
+    path = Path(path)
+    if path.is_dir():
+        return _read_checkpoint(path)
+    data = read_artifact(path)
+    body, text = split_artifact(data, path.name)
+    if text is None:
+        raise ManifestError(
+            f"{path} carries no fiqa manifest",
+            expected="an artifact made by fiqa-edge",
+            fix="for foreign models name the contract: --preprocess FILE.json",
+        )
+    manifest = Manifest.from_json(text, f"{path} (manifest)")
+    _check_hash(manifest, sha256_bytes(body), path)
+    return manifest
+
+
+def read_artifact(path: Path) -> bytes:
+    """The whole file, or an InputError."""
+    if path.is_dir() or not path.exists():
+        raise InputError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
+            expected="a .tflite or .onnx file",
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}", expected="a readable file"
+        ) from error
+
+
+def artifact_kind(data: bytes, name: str) -> Kind:
+    """Told from the content, not from the file's ending."""
+    if data[4:8] == TFLITE_IDENTIFIER:
+        return "tflite"
+    if name.endswith(".onnx") and data[:1] == b"\x08":  # ModelProto begins with ir_version
+        return "onnx"
+    raise ArtifactError(
+        f"{name} is neither a TFLite flatbuffer nor an ONNX model",
+        expected="a whole .tflite or .onnx file",
+        fix="export it again: python -m export.tflite --help",
+    )
+
+
+def split_artifact(data: bytes, name: str) -> tuple[bytes, bytes | None]:
+    """(body without the embedded manifest, manifest text or None)."""
+    if artifact_kind(data, name) == "tflite":
+        return _split_tflite(data, name)
+    return _split_onnx(data, name)
+
+
+def embed(body: bytes, manifest: Manifest) -> bytes:
+    """The artifact's bytes with the manifest inside; its sha256 is set to that of `body`."""
+    manifest = dataclasses.replace(manifest, sha256=sha256_bytes(body))
+    text = manifest.to_json().encode()
+    if manifest.kind == "tflite":
+        return body + _zip_of(f"{ENTRY}.json", text)
+    if manifest.kind == "onnx":
+        pair = _field(1, ENTRY.encode()) + _field(2, text)
+        return body + _field(ONNX_METADATA_FIELD, pair)
+    raise AssertionError(f"no embedding for {manifest.kind}")
+
+
+def write_artifact(path: Path, body: bytes, manifest: Manifest) -> Manifest:
+    """Write body and manifest as one file, atomically; gives the manifest as written."""
+    data = embed(body, manifest)
+    write_bytes(path, data)
+    return read_manifest(path)
+
+
+def update_manifest(path: Path, manifest: Manifest) -> Manifest:
+    """Replace the manifest of an existing checkpoint or artifact; the model stays as it is."""
+    if path.is_dir():
+        write_json(path / SIDECAR, to_plain(manifest))
+        return read_manifest(path)
+    body, _ = split_artifact(read_artifact(path), path.name)
+    return write_artifact(path, body, manifest)
+
+
+def _read_checkpoint(folder: Path) -> Manifest:
+    for name in (SIDECAR, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ManifestError(
+                f"{folder} has no {name}",
+                expected=f"a checkpoint folder with {WEIGHTS} and {SIDECAR}",
+                fix="train one: python -m train.fit_student --help",
+            )
+    where = str(folder / SIDECAR)
+    manifest = Manifest.from_json((folder / SIDECAR).read_bytes(), where)
+    _check_hash(manifest, sha256_file(folder / WEIGHTS), folder)
+    return manifest
+
+
+def _check_hash(manifest: Manifest, found: str, path: Path) -> None:
+    if manifest.sha256 != found:
+        raise ManifestError(
+            f"{path}: the model's sha256 is {found[:12]}..., its manifest says "
+            f"{manifest.sha256[:12]}...",
+            expected="a file as it was written",
+            fix="the file was damaged or changed: fetch or make it again",
+        )
+
+
+def _split_tflite(data: bytes, name: str) -> tuple[bytes, bytes | None]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            wanted = [entry for entry in entries if entry.filename == f"{ENTRY}.json"]
+            if not wanted:
+                return data, None
+            if wanted[0].file_size > MAX_MANIFEST_BYTES:
+                raise zipfile.BadZipFile("the manifest is too large")
+            start = min(entry.header_offset for entry in entries)
+            return data[:start], archive.read(wanted[0])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            return data, None
+        raise ManifestError(
+            f"{name}: its embedded files are damaged: {error}", expected="a whole .tflite file"
+        ) from error
+
+
+def _zip_of(name: str, content: bytes) -> bytes:
+    """A zip of one stored file, the same bytes for the same content (no clock inside)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def _split_onnx(data: bytes, name: str) -> tuple[bytes, bytes | None]:
+    body, text = bytearray(), None
+    for number, content, raw in _fields(data, name):
+        if number == ONNX_METADATA_FIELD and content is not None:
+            pair = {key: value for key, value, _ in _fields(content, name)}
+            if pair.get(1) == ENTRY.encode():
+                text = pair.get(2)
+                continue
+        body += raw
+    return bytes(body), text
+
+
+def _fields(data: bytes, name: str) -> Iterator[tuple[int, bytes | None, bytes]]:
+    """Top-level protobuf fields: (number, content of a length-delimited one, raw bytes)."""
+    at, end = 0, len(data)
+    while at < end:
+        start = at
+        key, at = _varint(data, at, name)
+        number, wire = key >> 3, key & 7
+        content = None
+        if wire == 0:
+            _, at = _varint(data, at, name)
+        elif wire == 2:
+            length, at = _varint(data, at, name)
+            content = data[at : at + length]
+            at += length
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            at = end + 1
+        if at > end or number == 0:
+            raise _damaged(name)
+        yield number, content, data[start:at]
+
+
+def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise _damaged(name)
+
+
+def _damaged(name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{name} is cut short or damaged", expected="a whole protobuf file", fix="make it again"
+    )
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """One length-delimited protobuf field."""
+    return _to_varint(number << 3 | 2) + _to_varint(len(content)) + content
+
+
+def _to_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,109 @@
+"""Shared command behaviour, atomic files and import weight."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fiqa import cli, files
+from fiqa.errors import InputError, OutputError, ToolkitError
+from fiqa.progress import track
+
+
+def command(work: Any, *arguments: str) -> int:
+    return cli.run(cli.Parser("does a thing"), work, list(arguments))
+
+
+def test_exit_codes_are_0_1_2() -> None:
+    assert command(lambda args: cli.Outcome("yes", {})) == 0
+    assert command(lambda args: cli.Outcome("no", {}, ok=False)) == 1
+
+    def fails(args: Any) -> cli.Outcome:
+        raise InputError("found", expected="wanted", fix="type this")
+
+    assert command(fails) == 2
+
+
+def test_json_is_one_document_in_every_case(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(args: Any) -> cli.Outcome:
+        raise InputError("found this", expected="wanted", fix="type this")
+
+    for work, status in (
+        (lambda args: cli.Outcome("t", {"a": 1}), "done"),
+        (lambda args: cli.Outcome("t", {"a": 1}, ok=False), "no"),
+        (fails, "error"),
+    ):
+        command(work, "--json")
+        assert json.loads(capsys.readouterr().out)["status"] == status
+    command(lambda args: cli.Outcome("t", {}), "--json", "--nonsense")
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "InputError"
+
+
+def test_error_says_found_expected_and_what_to_type() -> None:
+    text = str(ToolkitError("found", expected="wanted", fix="type this"))
+    assert text == "found\n  expected: wanted\n  try: type this"
+
+
+def test_closed_pipe_is_no_error() -> None:
+    code = "from fiqa import cli; raise SystemExit(cli.run(cli.Parser(''), " \
+        "lambda a: cli.Outcome('x' * 10**6, {}), []))"  # fmt: skip
+    result = subprocess.run(
+        f"{sys.executable} -c \"{code}\" | head -c 1", shell=True, capture_output=True, check=False
+    )
+    assert result.stdout == b"x"
+    assert result.stderr == b""
+
+
+def test_file_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    with pytest.raises(RuntimeError), files.writing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    files.write_json(path, {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    for content in ("old", "new"):
+        with files.writing_folder(path) as temporary:
+            (temporary / "a").write_text(content)
+    with pytest.raises(RuntimeError), files.writing_folder(path) as temporary:
+        raise RuntimeError
+    assert (path / "a").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no space left"), files.writing(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_output_under_a_file_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="lies under a file"):
+        files.write_bytes(tmp_path / "file" / "out", b"")
+
+
+def test_progress_ends_with_a_line_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda args: cli.Outcome("", {"n": sum(track(range(5), "counting", 5))}))
+    assert "counting: 5 pictures in" in capsys.readouterr().err
+    command(lambda args: cli.Outcome("", {"n": sum(track(range(5), "counting", 5))}), "--quiet")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", ["fiqa", "fiqa.score", "fiqa.labels", "edge_bench"])
+def test_import_leaves_heavy_packages_unloaded(module: str) -> None:
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & {{'torch', 'tensorflow', " \
+        "'ai_edge_litert', 'onnxruntime', 'coremltools', 'pyarrow', 'scipy', 'cv2'}))"  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

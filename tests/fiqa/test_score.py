@@ -1,0 +1,114 @@
+"""The score command, run as users run it: exit codes, --json, what stays on which stream."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fiqa import score
+from fiqa.manifest import ScoreSpec
+from tests.doubles import tiny_models
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model and a folder of three pictures, from dark to light."""
+    tiny_models.write_tflite(tmp_path / "m.tflite", "uint8", score=ScoreSpec(threshold=0.5))
+    (tmp_path / "faces").mkdir()
+    for number, light in enumerate((20, 128, 240)):
+        Image.fromarray(np.full((24, 20, 3), light, np.uint8)).save(
+            tmp_path / "faces" / f"{number}.png"
+        )
+    return tmp_path
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fiqa.score", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_folder_is_scored_in_order_as_one_document(folder: Path) -> None:
+    result = run(folder / "m.tflite", folder / "faces", "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    scores = [row["score"] for row in document["results"]]
+    assert scores == sorted(scores)
+    assert [row["accepted"] for row in document["results"]] == [False, True, True]
+    assert document["status"] == "done"
+    assert (document["count"], document["failed"], document["threshold"]) == (3, 0, 0.5)
+
+
+def test_bad_picture_is_reported_and_exits_1(folder: Path) -> None:
+    (folder / "faces" / "1.png").write_bytes(b"no picture")
+    result = run(folder / "m.tflite", folder / "faces", "--json")
+    assert result.returncode == 1
+    document = json.loads(result.stdout)
+    assert (document["status"], document["failed"]) == ("no", 1)
+    assert document["results"][1]["score"] is None
+    assert document["results"][2]["score"] > 0.5
+
+
+def test_missing_model_exits_2_with_one_document(folder: Path) -> None:
+    result = run(folder / "none.tflite", folder / "faces", "--json")
+    assert result.returncode == 2
+    assert json.loads(result.stdout)["error"]["type"] == "InputError"
+    assert "none.tflite does not exist" in result.stderr
+
+
+def test_wrong_flag_exits_2_with_the_usage(folder: Path) -> None:
+    result = run(folder / "m.tflite", folder / "faces", "--treshold", "1")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "usage" in result.stderr
+
+
+def test_help_exits_0_and_shows_examples() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    assert "python -m fiqa.score student_int8.tflite faces/" in result.stdout
+
+
+def test_threshold_flag_wins_over_the_manifest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = score.main([str(folder / "m.tflite"), str(folder / "faces"), "--threshold", "0.999"])
+    assert code == 0
+    assert capsys.readouterr().out.count("reject") == 3
+
+
+def test_scores_are_written_as_csv_and_never_overwritten_unasked(folder: Path) -> None:
+    out = folder / "scores.csv"
+    arguments = [str(folder / "m.tflite"), str(folder / "faces"), "--out", str(out)]
+    assert score.main(arguments) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png", "2.png"]
+    assert score.main(arguments) == 2
+    assert score.main([*arguments, "--overwrite"]) == 0
+
+
+def test_list_of_boxes_is_cut_by_the_contract(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.zeros((60, 60, 3), np.uint8)
+    picture[0:20, 0:20] = 255
+    Image.fromarray(picture).save(folder / "faces" / "two.png")
+    (folder / "boxes.csv").write_text("image,crop\ntwo.png,0 0 20\ntwo.png,30 30 20\n")
+    code = score.main(
+        [str(folder / "m.tflite"), str(folder / "boxes.csv"), "--root", str(folder / "faces")]
+    )
+    first, second = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert first.startswith("0.9")
+    assert second.startswith("0.0")
+
+
+def test_empty_folder_exits_2(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    assert score.main([str(folder / "m.tflite"), str(folder / "empty")]) == 2
