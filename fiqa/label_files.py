@@ -181,15 +181,5 @@ def _table(
         cells = {ours: record.get(theirs) for ours, theirs in singles.items()}
         for ours, parts in joined.items():
             cells[ours] = " ".join(str(record.get(part) or "") for part in parts)
-        cells["image"] = _with_ending(cells["image"], root)
         lines.append((line, cells))
     return Table(name, root, lines, frozenset(singles) | frozenset(joined))
-
-
-def _with_ending(cell: Any, root: Path) -> Any:
-    """VQualA and others name pictures without an ending: take the one that is there."""
-    name = str(cell or "").strip()
-    if not name or "\0" in name or name.lower().endswith(PICTURE_ENDINGS):
-        return name
-    endings = (ending for ending in PICTURE_ENDINGS if (root / (name + ending)).is_file())
-    return name + next(endings, "")

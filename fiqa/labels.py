@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fiqa.contract import Box, Square
 from fiqa.errors import InputError, LabelError
-from fiqa.label_files import Table, read_table
+from fiqa.label_files import PICTURE_ENDINGS, Table, read_table
 from fiqa.manifest import DataRecord, ScoreScale
 from fiqa.picture_check import check_pictures
 
@@ -212,7 +212,7 @@ def _inside(cell: object, root: Path) -> str:
         raise ValueError("no picture is named")
     if "\0" in name:
         raise ValueError("the picture's name holds a zero byte")
-    absolute = Path(root.absolute(), name)
+    absolute = Path(root.absolute(), _with_ending(name, root))
     parts: list[str] = []
     for part in absolute.parts:
         if part == "..":
@@ -223,6 +223,14 @@ def _inside(cell: object, root: Path) -> str:
         return Path(*parts).relative_to(root.absolute()).as_posix()
     except ValueError:
         raise ValueError(f"{name} leaves the root {root}") from None
+
+
+def _with_ending(name: str, root: Path) -> str:
+    """VQualA and others name pictures without an ending: take the one that is there."""
+    if name.lower().endswith(PICTURE_ENDINGS):
+        return name
+    endings = (ending for ending in PICTURE_ENDINGS if (root / (name + ending)).is_file())
+    return name + next(endings, "")
 
 
 def _number(cell: object, what: str, default: float) -> float:

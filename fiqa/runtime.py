@@ -176,8 +176,9 @@ def _quantise(reals: Reals, tensor: TensorSpec) -> NDArray[Any]:
             expected="float32, or int8 or uint8 with a scale",
         )
     limits = np.iinfo(tensor.dtype)
-    values = np.round(reals / tensor.scale) + (tensor.zero_point or 0)
-    return np.clip(values, limits.min, limits.max).astype(tensor.dtype)
+    steps = np.round(reals / tensor.scale) + (tensor.zero_point or 0)
+    values: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
+    return values
 
 
 def _batch_of(tensor: TensorSpec, spec: PreprocessSpec, path: Path) -> int:

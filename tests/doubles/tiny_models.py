@@ -85,7 +85,9 @@ def tflite_body(dtype: str = "float32", batch: int = 1) -> bytes:
         operator(op.DEQUANTIZE, 2, [source], reals, None)
     axes = tensor("axes", [2], fb.TensorType.INT32, np.array([1, 2], np.int32))
     means = tensor("means", [batch, 3], real)
-    operator(op.MEAN, 1, [reals, axes], means, (fb.BuiltinOptions.ReducerOptions, fb.ReducerOptionsT()))
+    operator(
+        op.MEAN, 1, [reals, axes], means, (fb.BuiltinOptions.ReducerOptions, fb.ReducerOptionsT())
+    )
     weights, bias = tensor("weights", [1, 3], real, WEIGHTS), tensor("bias", [1], real, BIAS)
     logit, score = tensor("logit", [batch, 1], real), tensor("score", [batch, 1], real)
     dense = (fb.BuiltinOptions.FullyConnectedOptions, fb.FullyConnectedOptionsT())

@@ -55,7 +55,7 @@ def test_closed_pipe_is_no_error() -> None:
     code = "from fiqa import cli; raise SystemExit(cli.run(cli.Parser(''), " \
         "lambda a: cli.Outcome('x' * 10**6, {}), []))"  # fmt: skip
     result = subprocess.run(
-        f"{sys.executable} -c \"{code}\" | head -c 1", shell=True, capture_output=True, check=False
+        f'{sys.executable} -c "{code}" | head -c 1', shell=True, capture_output=True, check=False
     )
     assert result.stdout == b"x"
     assert result.stderr == b""
@@ -63,9 +63,14 @@ def test_closed_pipe_is_no_error() -> None:
 
 def test_file_is_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    with pytest.raises(RuntimeError), files.writing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def stop_half_way() -> None:
+        with files.writing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_half_way()
     assert list(tmp_path.iterdir()) == []
     files.write_json(path, {"a": 1})
     assert json.loads(path.read_text()) == {"a": 1}
@@ -105,5 +110,7 @@ def test_progress_ends_with_a_line_off_a_terminal(capsys: pytest.CaptureFixture[
 def test_import_leaves_heavy_packages_unloaded(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set(sys.modules) & {{'torch', 'tensorflow', " \
         "'ai_edge_litert', 'onnxruntime', 'coremltools', 'pyarrow', 'scipy', 'cv2'}))"  # fmt: skip
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

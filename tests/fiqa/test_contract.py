@@ -90,9 +90,7 @@ def integer_bilinear(image: np.ndarray, size: int) -> np.ndarray:
         center = (i + 0.5) * scale
         first = max(int(center - support + 0.5), 0)
         last = min(int(center + support + 0.5), n)
-        weights = [
-            max(1.0 - abs((j - center + 0.5) / support), 0.0) for j in range(first, last)
-        ]
+        weights = [max(1.0 - abs((j - center + 0.5) / support), 0.0) for j in range(first, last)]
         total = sum(weights)
         fixed = [int(0.5 + weight / total * (1 << 22)) for weight in weights]
         sums = np.full((image.shape[0], 3), 1 << 21, np.int64)
@@ -195,7 +193,9 @@ def test_floats_of_unknown_range_are_refused() -> None:
         load_picture(data)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9"]
+)
 def test_files_that_are_no_pictures_are_refused(content: bytes) -> None:
     with pytest.raises(PictureError, match="cannot be decoded"):
         load_picture(content)

@@ -96,8 +96,11 @@ def test_folder_of_pictures_is_an_unlabelled_set(root: Path) -> None:
 
 
 def test_portrait_crops_are_read_from_separate_columns(root: Path) -> None:
-    path = write(root, "bioguide,split,crop_x0,crop_y0,crop_side\n0,train,3,2,20\n1,test,0,0,30\n")
-    labels = read_labels(path, scored=False)
+    (root / "lists").mkdir()
+    path = write(
+        root / "lists", "bioguide,split,crop_x0,crop_y0,crop_side\n0,train,3,2,20\n1,test,0,0,30\n"
+    )
+    labels = read_labels(path, root=root, scored=False)
     assert labels.rows[0].crop == Square(3, 2, 20)
     assert [row.image for row in labels.rows] == ["0.png", "1.png"]
     assert labels.identities == ["0", "1"]
@@ -203,9 +206,7 @@ def test_all_rows_bad_is_an_error_even_when_skipping(root: Path) -> None:
         (b"\xff\xfe\x00image", "UTF-8"),
     ],
 )
-def test_files_that_are_no_label_set_are_refused(
-    root: Path, content: bytes, message: str
-) -> None:
+def test_files_that_are_no_label_set_are_refused(root: Path, content: bytes, message: str) -> None:
     (root / "labels.csv").write_bytes(content)
     assert message in reasons(root / "labels.csv")
 

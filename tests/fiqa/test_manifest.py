@@ -39,7 +39,9 @@ FULL = Manifest(
     outputs=(TensorSpec("score", (1, 1), "int8", "N1", 1 / 256, -128),),
     score=ScoreSpec(threshold=0.41),
     recipe={"name": "demo", "stages": [{"size": 160}]},
-    datasets=(DataRecord("faces", "2" * 64, "train", 9, 3, {"train": 9}, 1, ScoreScale(1, 5, True)),),
+    datasets=(
+        DataRecord("faces", "2" * 64, "train", 9, 3, {"train": 9}, 1, ScoreScale(1, 5, True)),
+    ),
     metrics=(Measurement("srcc", 0.9, "faces", "val", 100, 0.88, 0.92),),
     checks=(Check("parity", "unchecked", reason="no Mac here"),),
     tools={"numpy": "2.4.6"},
