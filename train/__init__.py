@@ -1,0 +1,1 @@
+"""Training: the student and its teacher, the data they learn from, and the loop."""

@@ -1,0 +1,76 @@
+"""One process or many: what torchrun started, behind five small operations."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fiqa.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all that train together. Without torchrun there is one."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @staticmethod
+    def start(device: str) -> World:
+        """Join the processes torchrun started; `device` is cpu, cuda or auto."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        place = pick_device(device)
+        if size == 1:
+            return World(0, 1, place)
+        if place.type == "cuda":
+            place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(place)
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        return World(dist.get_rank(), size, place)
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, learner: nn.Module) -> nn.Module:
+        """The module to call in training steps, so that gradients are averaged."""
+        if self.size == 1:
+            return learner
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(learner, device_ids=ids)
+
+    def agree(self, flag: bool) -> bool:
+        """The first process's answer, for all."""
+        if self.size == 1:
+            return flag
+        box = [flag]
+        dist.broadcast_object_list(box, src=0)
+        return bool(box[0])
+
+    def wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def end(self) -> None:
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """auto takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("no CUDA device is here", expected="cpu or auto", fix="--device cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            f"--device {name} is no device", expected="auto, cpu or cuda", fix="--device auto"
+        ) from error

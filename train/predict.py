@@ -1,0 +1,55 @@
+"""A network's scores and features for a whole label set, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fiqa.contract import PreprocessSpec, Reals
+from fiqa.labels import LabelSet
+from fiqa.progress import track
+from train.data import PictureBank, to_input
+from train.network import QualityNet
+
+AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One score and one feature vector a picture, in the order of the label set."""
+
+    scores: Reals  # (N,)
+    features: Reals  # (N, width)
+
+
+def predict(
+    network: QualityNet, bank: PictureBank, spec: PreprocessSpec, label: str = ""
+) -> Prediction:
+    """Score every picture of a bank, whole and unmirrored. A `label` shows progress."""
+    network.eval()
+    scores, features = [], []
+    batches = _batches(len(bank))
+    shown = track(batches, label, -(-len(bank) // AT_ONCE), "batches") if label else batches
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        for indices in shown:
+            found = network.features(to_input(bank.get(indices), spec).to(device))
+            features.append(found.float().cpu().numpy())
+            scores.append(network.score(found).float().cpu().numpy())
+    return Prediction(np.concatenate(scores), np.concatenate(features))
+
+
+def predict_set(
+    network: QualityNet, spec: PreprocessSpec, labels: LabelSet, label: str = ""
+) -> Prediction:
+    """The same, decoding each picture once and keeping none."""
+    return predict(network, PictureBank(labels, spec, limit_bytes=0), spec, label)
+
+
+def _batches(count: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, AT_ONCE):
+        yield np.arange(start, min(start + AT_ONCE, count))

