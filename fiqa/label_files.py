@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fiqa.errors import InputError, LabelError, MissingDependencyError
+from fiqa.records import check_schema, read_json
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
+DATASET, DATASET_SCHEMA = "dataset.json", 1  # beside the labels in a folder that we wrote
+RUN = "run.json"  # a command that can go on leaves it where it works
 # Names in use elsewhere: GFIQA-20k (img_name, mos), Efficient-FIQA (mapped_score), portrait
 # collections of the US Congress (bioguide), and plain English.
 ALIASES = {
@@ -59,9 +63,12 @@ def read_table(source: Path) -> Table:
 
 
 def _read_folder(folder: Path) -> Table:
-    shards = sorted(folder.glob("*.parquet"))
-    if shards:
-        return _read_parquet(shards, folder.name, folder)
+    labels, shards = folder / "labels.csv", sorted(folder.glob("*.parquet"))
+    if labels.is_file() or shards:
+        root = _declared_root(folder)
+        if labels.is_file():
+            return dataclasses.replace(_read_csv(labels, root), name=folder.resolve().name)
+        return _read_parquet(shards, folder.resolve().name, root)
     ratings = sorted(folder.glob("mos*rating*.csv"))
     if ratings and (folder / "image").is_dir():
         return _read_gfiqa(folder, ratings)
@@ -76,6 +83,27 @@ def _read_folder(folder: Path) -> Table:
         )
     lines = [(number, {"image": name}) for number, name in enumerate(pictures, 1)]
     return Table(folder.name or "pictures", folder, lines, frozenset({"image"}))
+
+
+def _declared_root(folder: Path) -> Path:
+    """Where the pictures of a data set's folder lie: in it, unless dataset.json says otherwise."""
+    record = folder / DATASET
+    if not record.is_file():
+        if (folder / RUN).is_file():
+            raise LabelError(
+                f"{folder} is not finished: it has no {DATASET}",
+                expected="a data set whose command came to its end",
+                fix="start the command that writes it again; it goes on where it stopped",
+            )
+        return folder
+    document = read_json(record)
+    if not isinstance(document, dict) or "schema" not in document:
+        return folder  # somebody else's file of the same name
+    check_schema(document, DATASET_SCHEMA, str(record))
+    root = document.get("root", "")
+    if not isinstance(root, str):
+        raise LabelError(f"{record}: root is {root!r}", expected="a folder's path")
+    return (folder / root).resolve() if root else folder
 
 
 def _read_gfiqa(folder: Path, ratings: Sequence[Path]) -> Table:

@@ -136,13 +136,14 @@ def test_degenerate_resamples_are_left_out_and_counted():
     assert found.resamples + found.degenerate == 900
 
 
-def test_a_constant_resample_is_found_where_its_mean_is_rounded():
-    scores, labels = [0.1, 0.2, 0.7], [0.3, 0.9, 0.6]
-    by_value, by_rank = (
-        bootstrap_interval(statistic, scores, labels, resamples=900).degenerate
-        for statistic in ("plcc", "srcc")
-    )
-    assert by_value == by_rank > 0
+@pytest.mark.parametrize("seed", range(8))
+def test_a_constant_resample_is_found_where_its_mean_is_rounded(seed):
+    people = np.repeat(range(3), 34)  # so many equal values do not add up exactly
+    scores, labels = np.random.default_rng(seed).normal(size=(2, 3))[:, people]
+    draws = {"identities": people, "resamples": 200}
+    by_value = bootstrap_interval("plcc", scores, labels, **draws)
+    by_rank = bootstrap_interval("srcc", scores, labels, **draws)
+    assert by_value.degenerate == by_rank.degenerate > 0
 
 
 def test_mostly_degenerate_resamples_are_an_error():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fiqa.contract import Box, Square
-from fiqa.errors import InputError, LabelError
+from fiqa.errors import InputError, LabelError, ToolkitError
 from fiqa.labels import LabelSet, draw_split, read_labels, side_of
 
 
@@ -252,3 +253,46 @@ def test_missing_root_and_file_say_so(root: Path) -> None:
     path = write(root, "image,score\n0.png,0.5\n")
     with pytest.raises(InputError, match="not a folder"):
         read_labels(path, root=root / "none")
+
+
+def test_a_folder_with_labels_is_read_as_they_say(root: Path) -> None:
+    (root / "images").mkdir()
+    for number in range(3):
+        (root / f"{number}.png").rename(root / "images" / f"{number}.png")
+    write(root, "image,score\nimages/0.png,0.1\nimages/2.png,0.9\n")
+    labels = read_labels(root)
+    assert labels.scores.tolist() == [0.1, 0.9]
+    assert labels.paths == [root / "images/0.png", root / "images/2.png"]
+    assert labels.name == root.name
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_dataset_json_says_where_the_pictures_of_a_folder_lie(root: Path, absolute: bool) -> None:
+    folder = root / "sets" / "u1"
+    folder.mkdir(parents=True)
+    write(folder, "image,score\n0.png,0.1\n1.png,0.9\n")
+    declared = str(root) if absolute else "../.."
+    write(folder, json.dumps({"schema": 1, "root": declared}), "dataset.json")
+    assert read_labels(folder).paths == [root / "0.png", root / "1.png"]
+    assert read_labels(folder, root=root).paths == [root / "0.png", root / "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [('{"schema": 2}', "schema 2"), ('{"schema": 1, "root": 3}', "root is 3"), ("{", "JSON")],
+)
+def test_dataset_json_that_cannot_be_followed_is_refused(
+    root: Path, record: str, message: str
+) -> None:
+    write(root, "image,score\n0.png,0.1\n1.png,0.9\n")
+    write(root, record, "dataset.json")
+    with pytest.raises(ToolkitError, match=message):
+        read_labels(root)
+
+
+def test_a_foreign_dataset_json_and_an_unfinished_folder(root: Path) -> None:
+    write(root, "image,score\n0.png,0.1\n1.png,0.9\n")
+    write(root, '{"root": "elsewhere", "made_by": "others"}', "dataset.json")
+    assert read_labels(root).root == root
+    (root / "dataset.json").rename(root / "run.json")
+    assert "not finished" in reasons(root)

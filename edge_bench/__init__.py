@@ -1,0 +1,1 @@
+"""Benchmarks: accuracy drop and latency, measured on the device itself. Never loads torch."""
