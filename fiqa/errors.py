@@ -6,6 +6,8 @@ only `fiqa.cli` turns them into a message and an exit code. Our own invariants u
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ToolkitError(Exception):
     """Base of all errors a user can cause or mend. `fix` is a command, flag or step to try."""
@@ -22,6 +24,10 @@ class ToolkitError(Exception):
             lines.append(f"  try: {self.fix}")
         return "\n".join(lines)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of worker processes reach their parent whole."""
+        return _rebuild, (type(self), self.found, self.expected, self.fix)
+
     def document(self) -> dict[str, str]:
         """The same error for `--json`."""
         return {
@@ -30,6 +36,10 @@ class ToolkitError(Exception):
             "expected": self.expected,
             "fix": self.fix,
         }
+
+
+def _rebuild(kind: type[ToolkitError], found: str, expected: str, fix: str) -> ToolkitError:
+    return kind(found, expected=expected, fix=fix)
 
 
 class InputError(ToolkitError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -212,17 +213,11 @@ def _inside(cell: object, root: Path) -> str:
         raise ValueError("no picture is named")
     if "\0" in name:
         raise ValueError("the picture's name holds a zero byte")
-    absolute = Path(root.absolute(), _with_ending(name, root))
-    parts: list[str] = []
-    for part in absolute.parts:
-        if part == "..":
-            parts = parts[:-1] or parts
-        else:
-            parts.append(part)
-    try:
-        return Path(*parts).relative_to(root.absolute()).as_posix()
-    except ValueError:
-        raise ValueError(f"{name} leaves the root {root}") from None
+    base = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(base, _with_ending(name, root)))
+    if os.path.commonpath([base, path]) != base:
+        raise ValueError(f"{name} leaves the root {root}")
+    return Path(path).relative_to(base).as_posix()
 
 
 def _with_ending(name: str, root: Path) -> str:

@@ -34,10 +34,11 @@ class PictureBank:
         self.cached = min(len(labels), max(limit_bytes, 0) // each)
         self._cache = np.empty((self.cached, spec.size, spec.size, 3), np.uint8)
         self._pool = ThreadPoolExecutor(DECODE_THREADS)
-        decoded = self._pool.map(self._decode, range(self.cached))
-        label = f"decoding {labels.name} at {spec.size}"
-        for index, picture in enumerate(track(decoded, label, self.cached)):
-            self._cache[index] = picture
+        if self.cached:
+            decoded = self._pool.map(self._decode, range(self.cached))
+            label = f"decoding {labels.name} at {spec.size}"
+            for index, picture in enumerate(track(decoded, label, self.cached)):
+                self._cache[index] = picture
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -77,7 +78,7 @@ class Augment:
         """(n, S, S, 3) to (n, T, T, 3) with T <= S: mirrored or not, cut at a random place."""
         count, size = pictures.shape[:2]
         kept = size - 2 * round(size * self.crop / 2)
-        mirrored = rng.random(count) < (0.5 if self.flip else 0.0)
+        mirrored = np.less(rng.random((count,)), 0.5 if self.flip else 0.0)
         corners = rng.integers(0, size - kept + 1, (count, 2))
         out = np.empty((count, kept, kept, 3), np.uint8)
         for index, (y, x) in enumerate(corners):

@@ -131,7 +131,8 @@ def fit(learner: nn.Module, makers: Sequence[TaskMaker], config: LoopConfig) -> 
         while run.state.task < len(makers):
             is_last = run.state.task == len(makers) - 1
             run.learn(makers[run.state.task], is_last)
-        return LoopResult(run.state.best, run.state.best_metrics, world.is_first)
+        tensors = {name: value.contiguous() for name, value in run.state.best.items()}
+        return LoopResult(tensors, run.state.best_metrics, world.is_first)
     finally:
         world.end()
 
@@ -139,7 +140,7 @@ def fit(learner: nn.Module, makers: Sequence[TaskMaker], config: LoopConfig) -> 
 class _Run:
     def __init__(self, learner: nn.Module, config: LoopConfig, world: World) -> None:
         self.config, self.world = config, world
-        self.learner = learner.to(world.device).to(memory_format=torch.channels_last)
+        self.learner = world.place(learner)
         self.state: RunState = load_state(config.out)
         self.journal = (
             Journal(config.out, self.state.lines, self.state.step) if world.is_first else None

@@ -6,7 +6,11 @@ output then has steps of equal worth everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +31,8 @@ class QualityNet(nn.Module):
 
     def __init__(self, backbone: str, size: int) -> None:
         super().__init__()
-        timm = load_timm()
-        if backbone not in timm.list_models():
-            near = timm.list_models(f"*{backbone.split('_')[0]}*")[:8]
-            raise InputError(
-                f"timm knows no model {backbone!r}",
-                expected="a timm model, such as " + (", ".join(near) or "mobilenetv3_small_100"),
-            )
-        self.name = backbone
-        fixed = timm.get_pretrained_cfg(backbone).fixed_input_size  # Swin and other windows
-        options = {"img_size": size} if fixed else {}
-        self.backbone = timm.create_model(backbone, num_classes=0, **options)
+        self.name, self.size = backbone, size
+        self.backbone = build_backbone(backbone, size)
         self.width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.head = nn.Linear(self.width, 1)
         nn.init.normal_(self.head.weight, 0, HEAD_STD)
@@ -52,6 +47,54 @@ class QualityNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(self.features(x))
+
+
+def build_backbone(name: str, size: int, **options: Any) -> Any:
+    """A timm model without classifier, or a variant of one: `timm_name.variant`.
+
+    `options` go to timm's create_model, as those that fetch pretrained weights do.
+    """
+    timm = load_timm()
+    base, _, variant = name.partition(".")
+    if base not in timm.list_models() or variant not in ("", *VARIANTS):
+        raise _unknown(name, timm)
+    known = timm.get_pretrained_cfg(base)
+    if known is not None and known.fixed_input_size:  # Swin and other windows
+        options["img_size"] = size
+    backbone = timm.create_model(base, num_classes=0, **options)
+    return VARIANTS[variant](backbone, name) if variant else backbone
+
+
+def _without_head_norm(backbone: Any, name: str) -> nn.Module:
+    """Features pooled, and not normalised after it: Efficient-FIQA's EdgeNeXt is built so."""
+    if not isinstance(getattr(getattr(backbone, "head", None), "norm", None), nn.Module):
+        raise InputError(
+            f"{name}: this timm model has no norm in its head",
+            expected="a model with head.norm, such as edgenext_xx_small",
+            fix=f"name it {name.partition('.')[0]}",
+        )
+    backbone.head.norm = nn.Identity()
+    return backbone
+
+
+VARIANTS: dict[str, Callable[[Any, str], nn.Module]] = {"no_head_norm": _without_head_norm}
+
+
+def _unknown(name: str, timm: ModuleType) -> InputError:
+    base, _, variant = name.partition(".")
+    known = timm.list_models()
+    if base in known:
+        return InputError(
+            f"there is no variant {variant!r} of {base}",
+            expected=f"{base}, or a variant of it: {', '.join(VARIANTS)}",
+            fix="pretrained weights are named by --init, not by the model's name",
+        )
+    near = get_close_matches(base, known, 8, 0.5) or ["mobilenetv3_small_100"]
+    return InputError(
+        f"timm knows no model {name!r}",
+        expected="a timm model, such as " + ", ".join(near),
+        fix="timm.list_models() names them all",
+    )
 
 
 @dataclass(frozen=True)

