@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fiqa import metrics
+from fiqa import metrics, vectors
 from fiqa.errors import MetricError
-from fiqa.metrics import Floats
+from fiqa.vectors import Floats
 
 Statistic = Literal["score", "srcc", "plcc"]
 Identities = Sequence[Hashable] | NDArray[np.generic]
@@ -60,7 +60,7 @@ def bootstrap_interval(
     seed: int = 0,
 ) -> Interval:
     """The interval of `statistic` for one score vector; the same seed gives the same interval."""
-    x, y = metrics.checked_pair(scores, labels)
+    x, y = vectors.checked_pair(scores, labels)
     estimate = _estimate(statistic, x, y)
     draws = _Draws(x.size, identities, resamples, seed)
     return _interval(draws, estimate, _resampled(statistic, [x], y, draws)[0], level)
@@ -81,8 +81,8 @@ def bootstrap_difference(
 
     Above 0: the scores agree with the labels better than the baseline does.
     """
-    x, y = metrics.checked_pair(scores, labels)
-    base, _ = metrics.checked_pair(baseline, labels, ("baseline scores", "labels"))
+    x, y = vectors.checked_pair(scores, labels)
+    base, _ = vectors.checked_pair(baseline, labels, ("baseline scores", "labels"))
     estimate = _estimate(statistic, x, y) - _estimate(statistic, base, y)
     draws = _Draws(x.size, identities, resamples, seed)
     first, second = _resampled(statistic, [x, base], y, draws)
@@ -133,10 +133,10 @@ class _Draws:
         self.owner = None if identities is None else _identity_codes(identities, pictures)
         self.units = "pictures" if self.owner is None else "identities"
         self.drawn_from = pictures if self.owner is None else int(self.owner.max()) + 1
-        if self.drawn_from < metrics.FEWEST_SAMPLES:
+        if self.drawn_from < vectors.FEWEST_SAMPLES:
             raise MetricError(
                 f"{self.drawn_from} {self.units} to draw from",
-                expected=f"at least {metrics.FEWEST_SAMPLES}",
+                expected=f"at least {vectors.FEWEST_SAMPLES}",
                 fix="measure on more people, or leave identities out and say so",
             )
 
@@ -202,7 +202,7 @@ class _Side:
     """One vector, sorted once, so that each resample's ranks need only cumulative counts."""
 
     def __init__(self, values: Floats) -> None:
-        self.values = metrics.centred_unit(values)
+        self.values = vectors.centred_unit(values)
         self.order = np.argsort(values, kind="stable")
         ordered = values[self.order]
         self.starts = np.concatenate(([0], np.flatnonzero(np.diff(ordered)) + 1))

@@ -16,9 +16,9 @@ from fiqa.errors import InputError, PictureError
 from fiqa.files import sha256_file
 from fiqa.labels import LabelSet
 from fiqa.manifest import Manifest
-from fiqa.metrics import Floats, checked_vector
 from fiqa.progress import track
 from fiqa.runtime import Face, Scorer
+from fiqa.vectors import Floats, checked_vector
 
 
 @dataclass(frozen=True)

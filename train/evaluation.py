@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa import metrics
+from fiqa import decisions, metrics
+from fiqa.decisions import DiscardCurve, Rejection
 from fiqa.errors import InputError, MetricError
 from fiqa.labels import SPLIT_NAMES, LabelSet
 from fiqa.manifest import DataRecord
-from fiqa.metrics import DiscardCurve, Floats, Rejection
 from fiqa.records import check_schema, from_plain, read_json
+from fiqa.vectors import Floats
 from train.any_model import ModelFacts
 from train.figures import LEVEL, Estimate, Units, advantage, agreement, units_of
 from train.recorded_steps import Kinds
@@ -203,7 +204,7 @@ def worst_of(scored: Scored, count: int = WORST) -> tuple[Misranked, ...]:
 
 def discard_of(scores: Floats, labels: Floats) -> DiscardCurve | None:
     try:
-        return metrics.discard_curve(scores, labels)
+        return decisions.discard_curve(scores, labels)
     except MetricError:
         return None
 
@@ -227,7 +228,7 @@ def propose_threshold(parts: Mapping[str, Scored], rate: float) -> Proposal:
     """The threshold that rejects `rate` of the pictures of the split `threshold_split` names."""
     split = threshold_split(list(parts))
     scores, labels = parts[split].scores, parts[split].labels.scores
-    rejection = metrics.threshold_for_rejection(scores, rate)
+    rejection = decisions.threshold_for_rejection(scores, rate)
     curve = discard_of(scores, labels)
     if curve is None:
         reason = "the labels do not tell good from bad"

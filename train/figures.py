@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fiqa import metrics
+from fiqa import logistic, metrics, vectors
 from fiqa.bootstrap import Interval, Statistic, bootstrap_difference, bootstrap_interval
 from fiqa.errors import MetricError
-from fiqa.metrics import Floats
+from fiqa.vectors import Floats
 
 LEVEL = 0.95
 SLOW_RESAMPLES = 1000  # for figures that fiqa.bootstrap has no fast way for: 1 s for 1000 pictures
@@ -41,7 +41,7 @@ class Estimate:
 
 def units_of(identities: Identities | None) -> Units:
     """What intervals draw: fewer than three people say nothing about people."""
-    known = identities is not None and len(set(identities)) >= metrics.FEWEST_SAMPLES
+    known = identities is not None and len(set(identities)) >= vectors.FEWEST_SAMPLES
     return "identities" if known else "pictures"
 
 
@@ -68,7 +68,7 @@ def agreement(
         "score": _estimate(lambda: metrics.challenge_score(scores, labels), fast("score", scores)),
     }
     try:
-        mapped = metrics.fit_logistic(scores, labels)(scores)
+        mapped = logistic.fit_logistic(scores, labels)(scores)
     except MetricError as error:
         return found | dict.fromkeys(("plcc_fitted", "rmse_fitted"), _missing(error))
     if mapped.min() == mapped.max():

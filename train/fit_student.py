@@ -15,6 +15,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from fiqa import cli
 from train.stages import GUARDS, RECIPES, without
 from train.student import STUDENTS, build_student
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(args: Namespace) -> cli.Outcome:
+    torch.manual_seed(args.seed)  # random start weights are part of a run that can be repeated
     sources, validation = read_sources(args)
     stages = RECIPES[args.recipe](list(sources))
     for guard in args.without:

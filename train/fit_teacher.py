@@ -13,6 +13,8 @@ import logging
 from argparse import Namespace
 from collections.abc import Sequence
 
+import torch
+
 from fiqa import cli
 from train.network import QualityNet, cost_of
 from train.teacher import TEACHERS
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fit(args: Namespace) -> cli.Outcome:
     recipe = TEACHERS[args.recipe]
+    torch.manual_seed(args.seed)  # random start weights are part of a run that can be repeated
     sources, validation = read_sources(args)
     network = QualityNet(args.backbone or recipe.backbone, recipe.size)
     logger.info("%s: %s", network.name, cost_of(network, recipe.size))

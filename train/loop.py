@@ -131,7 +131,8 @@ def fit(learner: nn.Module, makers: Sequence[TaskMaker], config: LoopConfig) -> 
         while run.state.task < len(makers):
             is_last = run.state.task == len(makers) - 1
             run.learn(makers[run.state.task], is_last)
-        tensors = {name: value.contiguous() for name, value in run.state.best.items()}
+        best = run.state.best or run.learner.state_dict()  # nothing is validated in 0 epochs
+        tensors = {name: value.contiguous() for name, value in best.items()}
         return LoopResult(tensors, run.state.best_metrics, world.is_first)
     finally:
         world.end()

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from fiqa.contract import PreprocessSpec, load_picture
+from fiqa.decisions import DiscardCurve
 from fiqa.labels import Row
-from fiqa.metrics import DiscardCurve
 from train.evaluation import FEWEST_FOR_SRCC, Group, Misranked, Scored, SplitEvaluation
 
 INK, GRID = "#333333", "#e4e4e4"

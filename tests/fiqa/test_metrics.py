@@ -10,21 +10,10 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from fiqa.decisions import discard_curve, score_shift, threshold_for_rejection
 from fiqa.errors import MetricError
-from fiqa.metrics import (
-    LogisticFit,
-    challenge_score,
-    discard_curve,
-    evaluate_scores,
-    fit_logistic,
-    krcc,
-    midranks,
-    plcc,
-    rmse,
-    score_shift,
-    srcc,
-    threshold_for_rejection,
-)
+from fiqa.logistic import LogisticFit, fit_logistic
+from fiqa.metrics import challenge_score, evaluate_scores, krcc, midranks, plcc, rmse, srcc
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -157,7 +146,7 @@ def test_fitted_plcc_is_not_below_the_raw_and_the_fit_follows_its_sign(shape, n)
 
 
 def test_the_search_starts_no_worse_than_the_straight_line(monkeypatch):
-    monkeypatch.setattr("fiqa.metrics._LogisticSearch.descend", lambda self, start: start)
+    monkeypatch.setattr("fiqa.logistic._LogisticSearch.descend", lambda self, start: start)
     x = np.linspace(0, 1, 50)
     assert plcc(fit_logistic(x, x)(x), x) > 1 - 1e-9
 
@@ -171,14 +160,14 @@ def test_uncorrelated_data_get_the_flat_fit_and_a_fitted_plcc_of_zero():
 
 
 def test_labels_that_are_mostly_noise_settle_well_within_the_steps_allowed(monkeypatch):
-    monkeypatch.setattr("fiqa.metrics._LogisticSearch.MOST_STEPS", 200)
+    monkeypatch.setattr("fiqa.logistic._LogisticSearch.MOST_STEPS", 200)
     for seed in range(150):
         rng = np.random.default_rng(seed)
         fit_logistic(rng.normal(size=20 + seed), rng.normal(size=20 + seed))
 
 
 def test_a_search_that_does_not_settle_is_an_error(monkeypatch):
-    monkeypatch.setattr("fiqa.metrics._LogisticSearch.MOST_STEPS", 1)
+    monkeypatch.setattr("fiqa.logistic._LogisticSearch.MOST_STEPS", 1)
     rng = np.random.default_rng(0)
     with pytest.raises(MetricError, match="did not settle in 1 steps on 50 points"):
         fit_logistic(rng.normal(size=50), rng.normal(size=50))

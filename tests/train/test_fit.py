@@ -95,6 +95,24 @@ def test_finished_run_is_not_repeated_and_another_is_refused(
     assert weights.stat().st_mtime_ns != before
 
 
+def test_same_command_gives_the_same_weights_from_random_ones(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 6)
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert fit(data, tmp_path / name, "--seed", seed) == 0
+    hashes = [read_manifest(tmp_path / name).sha256 for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_zero_epochs_leave_the_network_untrained(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run", "--epochs", "0", "--seed", "5") == 0
+    torch.manual_seed(5)
+    untrained = QualityNet(TINY, 64).state_dict()
+    network, _ = load_checkpoint(tmp_path / "run")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, untrained[name])
+
+
 def test_foreign_folder_is_never_cleared(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data", 6)
     (tmp_path / "photos").mkdir()

@@ -16,8 +16,9 @@ from PIL import Image
 from fiqa.contract import PreprocessSpec, Square
 from fiqa.errors import MissingDependencyError
 from fiqa.labels import read_labels
+from fiqa.logistic import LogisticFit, fit_logistic
 from fiqa.manifest import Manifest
-from fiqa.metrics import LogisticFit, evaluate_scores, fit_logistic
+from fiqa.metrics import evaluate_scores
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("timm", reason="needs the extra `train`")

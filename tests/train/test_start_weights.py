@@ -372,13 +372,16 @@ def test_a_model_that_timm_has_no_weights_of_says_so() -> None:
 
 
 def test_a_download_of_timm_is_found_again_without_network(
-    network: QualityNet, other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: QualityNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "model.safetensors"
-    classified = load_timm().create_model(NAME).eval()
-    save_file(classified.state_dict(), path)
-    monkeypatch.setattr(start_weights, "_cached", lambda _: path)
+    model = load_timm().create_model(NAME).eval()
+    source = load_timm().get_pretrained_cfg(NAME).hf_hub_id
+    folder = tmp_path / ("models--" + source.replace("/", "--"))  # as the hub's client keeps them
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    save_file(model.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     facts = start(network, "timm")
-    assert same_features(network, classified)
-    assert facts["init"] == "timm"
-    assert facts["init_source"].startswith("timm/lcnet_050")
+    assert same_features(network, model)
+    assert facts == {"init": "timm", "init_source": source}
