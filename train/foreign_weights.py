@@ -20,7 +20,6 @@ from train.network import QualityNet
 from train.weight_files import SHOWN, Tensors, check_fit, is_weight
 
 FIX_BACKBONE = "name the --backbone this file was trained with, or its variant; see --help"
-FIX_HEAD = "train a student from these scores instead: python -m train.pseudo_label --help"
 
 
 @dataclass(frozen=True)

@@ -382,6 +382,7 @@ def test_a_download_of_timm_is_found_again_without_network(
     (folder / "snapshots" / "abc").mkdir(parents=True)
     save_file(model.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: pytest.fail("asked"))
     facts = start(network, "timm")
     assert same_features(network, model)
     assert facts == {"init": "timm", "init_source": source}
