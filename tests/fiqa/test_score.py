@@ -87,7 +87,7 @@ def test_scores_are_written_as_csv_and_never_overwritten_unasked(folder: Path) -
     out = folder / "scores.csv"
     arguments = [str(folder / "m.tflite"), str(folder / "faces"), "--out", str(out)]
     assert score.main(arguments) == 0
-    rows = list(csv.DictReader(out.open()))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png", "2.png"]
     assert score.main(arguments) == 2
     assert score.main([*arguments, "--overwrite"]) == 0
