@@ -44,12 +44,28 @@ def check_pictures(root: Path, rows: Sequence[_Row], bad: dict[int, str]) -> dic
 def _check(root: Path, row: _Row) -> tuple[str, str]:
     """(digest, "") or ("", problem)."""
     try:
-        data = read_picture_file(root / row.image)
-        width, height = check_picture(data, row.image)
+        width, height, digest = _facts(root / row.image, row.image)
         if row.crop is not None:
             check_box(Box(*row.crop, row.crop.side), width, height)
         if row.box is not None:
             check_box(row.box, width, height)
     except PictureError as error:
         return "", error.found
-    return sha256_bytes(data), ""
+    return digest, ""
+
+
+def _facts(path: Path, name: str) -> tuple[int, int, str]:
+    """Upright size and sha256; a file that has not changed since is not decoded again."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        stat = None  # reading it says what is wrong
+    key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) if stat else None
+    if key not in _known:
+        data = read_picture_file(path)
+        _known[key] = (*check_picture(data, name), sha256_bytes(data))
+    return _known[key]
+
+
+# One process often reads a label set several times: a chain of training steps, a demo.
+_known: dict[tuple[str, int, int, int] | None, tuple[int, int, str]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -20,16 +20,24 @@ from train.data import PictureBank, mixed_order, to_input
 from train.loop import Batch, TaskMaker
 from train.losses import feature_loss, mse, plcc_loss, rank_loss
 from train.network import QualityNet
-from train.predict import predict, predict_set
+from train.predict import Prediction, predict, predict_set
 from train.stages import Stage
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network and how it wants its pictures."""
+    """A trained network and how it wants its pictures. It looks at each set once in a run."""
 
     network: QualityNet
     spec: PreprocessSpec
+    _answers: dict[str, Prediction] = field(default_factory=dict)
+
+    def on(self, name: str, labels: LabelSet) -> Prediction:
+        """Scores and features of a source, remembered for the stages to come."""
+        if name not in self._answers:
+            found = predict_set(self.network, self.spec, labels, f"teacher on {name}")
+            self._answers[name] = found
+        return self._answers[name]
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,10 @@ class StageTask:
             self._add_snapshot(learner.student, stages[-2].size, sets)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        added = sum(len(self.study.sources[name]) for name in self.stage.sources)
+        own = sum(len(self.study.sources[name]) for name in self.stage.sources)
+        own_share = sum(self.shares[name] for name in self.stage.sources)
         counts = [len(bank) for bank in self.banks.values()]
-        total = self.stage.pictures or added
+        total = self.stage.pictures or round(own / own_share)
         return mixed_order(counts, list(self.shares.values()), total, epoch, self.study.seed)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> Batch:
@@ -155,10 +164,7 @@ class StageTask:
         targets = {"label": labels.astype(np.float32), "weight": np.array(weights, np.float32)}
         wanted, teacher = self.stage.distillation, self.study.teacher
         if teacher is not None and (wanted.score or wanted.features):
-            found = [
-                predict_set(teacher.network, teacher.spec, labels, f"teacher on {name}")
-                for name, labels in sets.items()
-            ]
+            found = [teacher.on(name, labels) for name, labels in sets.items()]
             if wanted.score:
                 targets["teacher"] = np.concatenate([one.scores for one in found])
             if wanted.features:

@@ -20,7 +20,7 @@ LABELS = "labels"
 class Guards:
     """Against forgetting, beside the moving average of the weights in `Fitting`. Zero is off."""
 
-    replay: float = 0.3  # share of an epoch drawn from the sources of earlier stages
+    replay: float = 0.5  # share of an epoch drawn from the sources of earlier stages
     snapshot: float = 0.5  # weight of staying near the previous stage's scores on replayed data
 
 
@@ -40,7 +40,7 @@ class Stage:
     size: int  # pixels
     sources: dict[str, float]
     fitting: Fitting
-    pictures: int = 0  # an epoch shows so many; 0: as many as the stage's sources hold
+    pictures: int = 0  # an epoch shows so many; 0: each of the stage's own once, and the replay
     augment: Augment = Augment()
     guards: Guards = Guards()
     distillation: Distillation = Distillation()
@@ -81,7 +81,7 @@ def mspt_fast(sources: Sequence[str]) -> list[Stage]:
 
 def demo(sources: Sequence[str]) -> list[Stage]:
     """Three short stages ending at 160: minutes on a CPU."""
-    return _progressive(sources, (_Step(96, 4, 2e-3), _Step(128, 3, 1.5e-3), _Step(160, 4, 1e-3)))
+    return _progressive(sources, (_Step(96, 3, 2e-3), _Step(128, 2, 1.5e-3), _Step(160, 3, 1e-3)))
 
 
 def plain(sources: Sequence[str]) -> list[Stage]:

@@ -29,7 +29,7 @@ def test_each_stage_adds_the_next_source() -> None:
 def test_replay_takes_its_share_from_earlier_sources() -> None:
     stages = mspt_fast(ALL)
     assert _shares(stages[:1]) == {"labels": 1.0}
-    assert _shares(stages) == pytest.approx({"u2": 0.7, "labels": 0.15, "u1": 0.15})
+    assert _shares(stages) == pytest.approx({"u2": 0.5, "labels": 0.25, "u1": 0.25})
     assert _shares(without(stages, "replay")) == {"u2": 1.0}
 
 
