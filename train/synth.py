@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -171,13 +172,21 @@ def _work(args: Any) -> Outcome:
         settings |= {"source": labels.name, "source_sha256": labels.sha256}
     settings["identities"] = len(people)
     plan = Plan(tuple(people), args.per_identity, PictureSettings(args.seed, args.size))
+    started = time.perf_counter()
     record = synthesise(plan, args.out, settings, args.workers, args.overwrite)
+    speed = {
+        "workers": args.workers,
+        "pictures_per_s": plan.count / (time.perf_counter() - started),
+    }
     files = {
         "labels": str(args.out / "labels.csv"),
         "record": str(args.out / "dataset.json"),
         "contact_sheet": str(args.out / "contact_sheet.png"),
     }
-    return Outcome(_table(record, files), {"out": str(args.out), "files": files, "dataset": record})
+    return Outcome(
+        _table(record, files),
+        {"out": str(args.out), "files": files, "speed": speed, "dataset": record},
+    )
 
 
 def _check(args: Any) -> None:
