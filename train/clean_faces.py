@@ -23,8 +23,6 @@ GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill 0..1 evenly at an
 # 1 / 1.45 of the side tall (0.345 from its middle), and faces are about 3 wide to 4 tall.
 FACE_HALF_WIDTH, FACE_HALF_HEIGHT = 0.26, 0.345
 FACE_EDGE = 0.25  # softness: the weight falls from 1 to 0 within this share of the half axis
-# A drawn photo is degraded twice, in different ways: drawing takes half of the time of a sample.
-DEGRADED_EACH = 2
 # A detector's box never sits twice the same, and people look left as often as right.
 MOST_ZOOM, MOST_SHIFT = 0.06, 0.03
 LEAST_ENLARGED = 0.6  # a crop below 0.6 of the size is enlarged so far that it isn't clean
@@ -56,10 +54,17 @@ class Person:
 
 @dataclass(frozen=True)
 class DrawnPerson:
+    """Each drawing serves two pictures, as drawing takes half of the time of a sample."""
+
     number: int
 
     def clean(self, identity: str, index: int, seed: int, size: int) -> Clean:
-        return _drawn(self.number, index // DEGRADED_EACH, seed, size)
+        drawn = _drawn(self.number, index // 2, seed, size)
+        if index % 2 == 0:
+            return drawn
+        # Mirrored, so that no two pictures are the same even where the damage is invisible.
+        mirrored = np.ascontiguousarray(drawn.image[:, ::-1])
+        return Clean(mirrored, np.ascontiguousarray(drawn.face[:, ::-1]))
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,8 @@ def portrait_people(
 
 
 @lru_cache(maxsize=2)
-def _drawn(number: int, photo: int, seed: int, size: int) -> Clean:
-    portrait = draw_portrait(number, photo, seed, size)
+def _drawn(number: int, drawing: int, seed: int, size: int) -> Clean:
+    portrait = draw_portrait(number, drawing, seed, size)
     portrait.image.setflags(write=False)  # shared by the pictures made from it
     portrait.face.setflags(write=False)
     return Clean(portrait.image, portrait.face)

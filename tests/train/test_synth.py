@@ -134,6 +134,14 @@ def test_face_ellipse_weighs_the_middle_and_not_the_corners():
 # --- sides and splits -------------------------------------------------------------------------
 
 
+def test_no_two_clean_pictures_of_a_drawn_person_are_the_same():
+    (person,) = drawn_people(1, 0.25, 0)
+    cleans = [person.source.clean(person.identity, index, 0, 96) for index in range(6)]
+    assert len({clean.image.tobytes() for clean in cleans}) == 6
+    np.testing.assert_array_equal(cleans[0].image[:, ::-1], cleans[1].image)
+    np.testing.assert_array_equal(cleans[0].face[:, ::-1], cleans[1].face)
+
+
 def test_each_seed_draws_other_people():
     names = [{person.identity for person in drawn_people(9, 0.25, seed)} for seed in (0, 1)]
     assert not names[0] & names[1]
