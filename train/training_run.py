@@ -43,6 +43,9 @@ def add_run_flags(parser: Parser) -> None:
     """Flags of every command that trains on label sets."""
     parser.add_argument("--data", type=Path, required=True, help="label set with train and val")
     parser.add_argument("--root", type=Path, help="the folder that picture names refer to")
+    parser.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                        help="limits of the labels (default: recognised)")  # fmt: skip
+    parser.add_argument("--skip-bad", action="store_true", help="go on without bad rows")
     parser.add_argument(
         "--pseudo", type=Path, nargs="*", default=[], help="pseudo-labelled sets, in stage order"
     )
@@ -63,7 +66,7 @@ def add_run_flags(parser: Parser) -> None:
 
 def read_sources(args: Namespace) -> tuple[dict[str, LabelSet], dict[str, LabelSet]]:
     """(training sources by name, validation sets by split) of the command line."""
-    labels = read_labels(args.data, root=args.root)
+    labels = read_labels(args.data, root=args.root, scale=args.scale, skip_bad=args.skip_bad)
     if not any(labels.split_names):
         labels = labels.with_splits(DRAWN_SPLITS)
     sources = {LABELS: labels.select("train")}

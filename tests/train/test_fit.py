@@ -113,6 +113,18 @@ def test_zero_epochs_leave_the_network_untrained(tmp_path: Path) -> None:
         assert torch.equal(value, untrained[name])
 
 
+def test_bad_rows_stop_the_run_before_it_starts_unless_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    (data / "1_0.png").write_bytes(b"no picture")
+    assert fit(data, tmp_path / "run") == 2
+    assert "add --skip-bad" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert fit(data, tmp_path / "run", "--skip-bad") == 0
+    assert read_manifest(tmp_path / "run").datasets[0].skipped == 1
+
+
 def test_foreign_folder_is_never_cleared(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data", 6)
     (tmp_path / "photos").mkdir()
