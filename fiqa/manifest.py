@@ -155,7 +155,11 @@ def read_manifest(path: Path | str) -> Manifest:
     path = Path(path)
     if path.is_dir():
         return _read_checkpoint(path)
-    data = read_artifact(path)
+    return manifest_in(read_artifact(path), path)
+
+
+def manifest_in(data: bytes, path: Path) -> Manifest:
+    """The manifest inside an artifact's bytes, after checking that the hash fits."""
     body, text = split_artifact(data, path.name)
     if text is None:
         raise ManifestError(

@@ -21,8 +21,8 @@ from fiqa.manifest import (
     Manifest,
     TensorSpec,
     artifact_kind,
+    manifest_in,
     read_artifact,
-    read_manifest,
 )
 
 Picture = Path | str | bytes | Image.Image | Bytes
@@ -65,10 +65,11 @@ class Scorer:
         path = Path(artifact)
         self.path = path
         self.manifest: Manifest | None = None
-        if preprocess is None:
-            self.manifest = read_manifest(path)  # checks the hash before the runtime sees a byte
-        self.spec = self.manifest.preprocess if self.manifest else preprocess or PreprocessSpec()
         data = read_artifact(path)
+        if preprocess is None:
+            self.manifest = manifest_in(data, path)  # checks the hash before the runtime sees it
+            preprocess = self.manifest.preprocess
+        self.spec = preprocess
         kind = artifact_kind(data, path.name)
         self._engine: Engine = open_engine(data, kind, runtime, threads, str(path))
         self.runtime = self._engine.runtime

@@ -43,10 +43,6 @@ class PictureBank:
     def __len__(self) -> int:
         return len(self._labels)
 
-    @property
-    def cached_bytes(self) -> int:
-        return self._cache.nbytes
-
     def get(self, indices: NDArray[np.int64]) -> Bytes:
         """(n,) indices to (n, S, S, 3) bytes."""
         if self.cached == len(self):

@@ -20,7 +20,7 @@ import torch
 from fiqa import cli
 from train.stages import GUARDS, RECIPES, without
 from train.student import STUDENTS, build_student
-from train.training_run import add_run_flags, describe, read_sources, train_checkpoint
+from train.training_run import add_run_flags, outcome, read_sources, train_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +53,7 @@ def _fit(args: Namespace) -> cli.Outcome:
     manifest = train_checkpoint(
         args, network, stages, args.recipe, sources, validation, args.teacher
     )
-    return cli.Outcome(
-        f"{describe(manifest)}\nwrote {args.out}",
-        {
-            "checkpoint": str(args.out),
-            "sha256": manifest.sha256,
-            "metrics": [vars(one) for one in manifest.metrics],
-        },
-    )
+    return outcome(args.out, manifest)
 
 
 def _students() -> str:

@@ -18,7 +18,7 @@ import torch
 from fiqa import cli
 from train.network import QualityNet, cost_of
 from train.teacher import TEACHERS
-from train.training_run import add_run_flags, describe, read_sources, train_checkpoint
+from train.training_run import add_run_flags, outcome, read_sources, train_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +40,7 @@ def _fit(args: Namespace) -> cli.Outcome:
     logger.info("%s: %s", network.name, cost_of(network, recipe.size))
     stages = recipe.stages(list(sources))
     manifest = train_checkpoint(args, network, stages, args.recipe, sources, validation)
-    return cli.Outcome(
-        f"{describe(manifest)}\nwrote {args.out}",
-        {
-            "checkpoint": str(args.out),
-            "sha256": manifest.sha256,
-            "metrics": [vars(one) for one in manifest.metrics],
-        },
-    )
+    return outcome(args.out, manifest)
 
 
 if __name__ == "__main__":

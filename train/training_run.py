@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fiqa.cli import Parser
+from fiqa.cli import Outcome, Parser
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import InputError, OutputError
 from fiqa.files import write_json
@@ -177,7 +177,19 @@ def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
     write_json(folder / RUN, plain)
 
 
-def describe(manifest: Manifest) -> str:
+def outcome(folder: Path, manifest: Manifest) -> Outcome:
+    """What both fit commands end with: the checkpoint and its measured figures."""
+    return Outcome(
+        f"{_describe(manifest)}\nwrote {folder}",
+        {
+            "checkpoint": str(folder),
+            "sha256": manifest.sha256,
+            "metrics": [vars(one) for one in manifest.metrics],
+        },
+    )
+
+
+def _describe(manifest: Manifest) -> str:
     """The measured figures as lines."""
     lines = []
     for one in manifest.metrics:
