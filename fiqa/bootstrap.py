@@ -81,12 +81,39 @@ def bootstrap_difference(
 
     Above 0: the scores agree with the labels better than the baseline does.
     """
-    x, y = vectors.checked_pair(scores, labels)
-    base, _ = vectors.checked_pair(baseline, labels, ("baseline scores", "labels"))
-    estimate = _estimate(statistic, x, y) - _estimate(statistic, base, y)
-    draws = _Draws(x.size, identities, resamples, seed)
-    first, second = _resampled(statistic, [x, base], y, draws)
-    return _interval(draws, estimate, first - second, level)
+    return bootstrap_mean_difference(
+        statistic, [scores], [baseline], labels,
+        identities=identities, resamples=resamples, level=level, seed=seed,
+    )  # fmt: skip
+
+
+def bootstrap_mean_difference(
+    statistic: Statistic,
+    runs: Sequence[ArrayLike],
+    baseline: Sequence[ArrayLike],
+    labels: ArrayLike,
+    *,
+    identities: Identities | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The same for two recipes that were run several times: the mean of the one's runs minus
+    that of the other's. The interval is over pictures or people; runs are not drawn.
+    """
+    if not runs or not baseline:
+        raise MetricError(
+            f"{len(runs)} runs and {len(baseline)} of the baseline", expected="one or more of each"
+        )
+    pairs = [vectors.checked_pair(scores, labels) for scores in runs]
+    names = ("baseline scores", "labels")
+    pairs += [vectors.checked_pair(scores, labels, names) for scores in baseline]
+    y = pairs[0][1]
+    shares = np.repeat([1 / len(runs), -1 / len(baseline)], [len(runs), len(baseline)])
+    estimate = float(shares @ [_estimate(statistic, x, y) for x, _ in pairs])
+    draws = _Draws(y.size, identities, resamples, seed)
+    values = shares @ np.stack(_resampled(statistic, [x for x, _ in pairs], y, draws))
+    return _interval(draws, estimate, values, level)
 
 
 def _estimate(statistic: str, scores: Floats, labels: Floats) -> float:

@@ -20,6 +20,9 @@ COMMANDS = sorted(
 # Complete command lines about files that are not there.
 MISSING = {
     "fiqa.score": ["none.tflite", "none.jpg"],
+    "train.ablation": [
+        "--data", "none", "--pseudo", "none", "--teacher", "none", "--init", "random", "--out", "a",
+    ],
     "train.demo": ["--out", "none/file/under/file.txt", "--nonsense"],
     "train.evaluate": ["none.tflite", "--data", "none.csv"],
     "train.fit_student": ["--data", "none.csv", "--out", "run", "--init", "random"],

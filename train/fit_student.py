@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--recipe", choices=RECIPES, default="mspt_fast", help="list of stages")
     parser.add_argument("--teacher", type=Path, help="checkpoint to distil from")
+    parser.add_argument(
+        "--answers", type=Path, help="folder that keeps the teacher's answers for other runs"
+    )
     parser.add_argument("--without", choices=GUARDS, nargs="*", default=[], help="guards off")
     parser.add_argument(
         "--allow-large", action="store_true", help="beyond 5 M parameters or 0.5 G multiply-adds"

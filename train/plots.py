@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,6 +18,9 @@ from fiqa.contract import PreprocessSpec, load_picture
 from fiqa.decisions import DiscardCurve
 from fiqa.labels import Row
 from train.evaluation import FEWEST_FOR_SRCC, Group, Misranked, Scored, SplitEvaluation
+
+if TYPE_CHECKING:
+    from train.ablation import Row as AblationRow
 
 INK, GRID = "#333333", "#e4e4e4"
 BLUE, GREEN, GREY, RED = "#2a6fb0", "#3a8f4d", "#8a8a8a", "#c0492f"
@@ -125,6 +128,28 @@ def draw_worst(
         _save(figure, path)
 
 
+def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
+    """What each change moves the score by, with its interval; a panel a split."""
+    splits = list(rows[0].splits)
+    changes = rows[1:]  # the first is what they are compared with
+    places = list(range(len(changes)))[::-1]
+    with matplotlib.rc_context(STYLE):
+        size = (3.0 + 3.4 * len(splits), 0.9 + 0.3 * len(changes))
+        figure, panels = _panels(len(splits), size=size)
+        for axes, split in zip(panels, splits, strict=True):
+            found = [row.splits[split].difference for row in changes]
+            for place, one in zip(places, found, strict=True):
+                axes.plot([one.low, one.high], [place, place], color=BLUE, lw=2)
+                axes.plot([one.value], [place], "o", ms=5, color=BLUE)
+            axes.axvline(0, color=INK, linewidth=0.8)
+            axes.set_yticks(places, [row.name for row in changes])
+            axes.set_title(f"{split}: against {rows[0].name}", loc="left")
+            axes.set_xlabel("difference of the score (SRCC + PLCC) / 2")
+        for axes in panels[1:]:
+            axes.tick_params(labelleft=False)
+        _save(figure, path)
+
+
 def _columns(count: int) -> int:
     return 2 if count == 4 else min(count, MOST_COLUMNS)
 
@@ -194,4 +219,4 @@ def _percent(shares: Sequence[float]) -> list[float]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, facecolor="white", metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fiqa.contract import PreprocessSpec, Reals
+from fiqa.errors import InputError
+from fiqa.files import writing
 from fiqa.labels import LabelSet
 from fiqa.progress import track
 from train.data import PictureBank, to_input
@@ -48,6 +52,31 @@ def predict_set(
 ) -> Prediction:
     """The same, decoding each picture once and keeping none."""
     return predict(network, PictureBank(labels, spec, limit_bytes=0), spec, label)
+
+
+def write_prediction(path: Path, found: Prediction) -> None:
+    """Keep answers for another run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, scores=found.scores, features=found.features)
+
+
+def read_prediction(path: Path, count: int) -> Prediction:
+    """Answers that were kept, for a set of `count` pictures."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            found = Prediction(kept["scores"], kept["features"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"{path} holds no readable answers: {error}", expected="a file this run may read",
+            fix="delete it; the teacher then looks again",
+        ) from error  # fmt: skip
+    if len(found.scores) != count or len(found.features) != count:
+        raise InputError(
+            f"{path} holds {len(found.scores)} answers", expected=f"{count}, one a picture",
+            fix="delete it; the teacher then looks again",
+        )  # fmt: skip
+    return found
 
 
 def _batches(count: int) -> Iterator[NDArray[np.int64]]:

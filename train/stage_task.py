@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,30 +15,50 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fiqa.contract import PreprocessSpec, Reals
+from fiqa.files import sha256_bytes
 from fiqa.labels import LabelSet
 from fiqa.metrics import challenge_score, plcc, srcc
 from train.data import PictureBank, mixed_order, to_input
 from train.loop import Batch, TaskMaker
 from train.losses import feature_loss, mse, plcc_loss, rank_loss
 from train.network import QualityNet
-from train.predict import Prediction, predict, predict_set
+from train.predict import Prediction, predict, predict_set, read_prediction, write_prediction
 from train.stages import Stage
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network and how it wants its pictures. It looks at each set once in a run."""
+    """A trained network and how it wants its pictures. It looks at each set once in a run.
+
+    With a folder, once for all runs that share it.
+    """
 
     network: QualityNet
     spec: PreprocessSpec
+    sha256: str
+    folder: Path | None = None
     _answers: dict[str, Prediction] = field(default_factory=dict)
 
     def on(self, name: str, labels: LabelSet) -> Prediction:
         """Scores and features of a source, remembered for the stages to come."""
         if name not in self._answers:
-            found = predict_set(self.network, self.spec, labels, f"teacher on {name}")
+            kept = self._kept(labels)
+            if kept is not None and kept.exists():
+                found = read_prediction(kept, len(labels))
+            else:
+                found = predict_set(self.network, self.spec, labels, f"teacher on {name}")
+                if kept is not None:
+                    write_prediction(kept, found)
             self._answers[name] = found
         return self._answers[name]
+
+    def _kept(self, labels: LabelSet) -> Path | None:
+        """The file of the answers to this set; its name says whose they are and to what."""
+        if self.folder is None:
+            return None
+        pictures = "\n".join([labels.sha256, *(row.image for row in labels.rows)])
+        key = sha256_bytes(f"{self.sha256}\n{pictures}".encode())
+        return self.folder / f"{key[:32]}.npz"
 
 
 @dataclass(frozen=True)

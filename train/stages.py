@@ -84,6 +84,13 @@ def demo(sources: Sequence[str]) -> list[Stage]:
     return _progressive(sources, (_Step(96, 3, 2e-3), _Step(128, 2, 1.5e-3), _Step(160, 3, 1e-3)))
 
 
+def one_stage(sources: Sequence[str]) -> list[Stage]:
+    """Everything at 224 from the start: what mspt_fast is compared with."""
+    return [
+        Stage("one@224", 224, dict.fromkeys(sources, 1.0), Fitting(6, 1e-3), guards=Guards(0, 0))
+    ]
+
+
 def plain(sources: Sequence[str]) -> list[Stage]:
     """One stage of five epochs at 160 on everything, no guards, no average: the baseline."""
     return [
@@ -98,7 +105,9 @@ def plain(sources: Sequence[str]) -> list[Stage]:
     ]
 
 
-RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (mspt, mspt_fast, demo, plain)}
+RECIPES: dict[str, Recipe] = {
+    recipe.__name__: recipe for recipe in (mspt, mspt_fast, demo, one_stage, plain)
+}
 
 
 def _progressive(sources: Sequence[str], steps: Sequence[_Step]) -> list[Stage]:

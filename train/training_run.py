@@ -110,7 +110,7 @@ def train_checkpoint(
         logger.info("%s is finished already", args.out)
         return read_manifest(args.out)
     study = Study(
-        sources, validation, spec, _teacher(teacher, args.device), args.seed,
+        sources, validation, spec, _teacher(teacher, args), args.seed,
         int(args.cache_gb * 1024**3),
     )  # fmt: skip
     width = 0
@@ -122,7 +122,8 @@ def train_checkpoint(
     learner.load_state_dict(result.tensors)
     manifest = Manifest(
         kind="checkpoint", model=network.name, sha256="", preprocess=spec, recipe=facts,
-        datasets=tuple(records), metrics=measure(network.cpu(), spec, validation),
+        datasets=tuple(records),
+        metrics=measure(network.cpu(), spec, validation) if result.is_first else (),
         tools=tool_versions("torch", "timm"),
     )  # fmt: skip
     if result.is_first:
@@ -229,8 +230,9 @@ def _cut(stage: Stage, args: Namespace) -> Stage:
     return dataclasses.replace(stage, fitting=fitting, pictures=args.pictures or stage.pictures)
 
 
-def _teacher(folder: Path | None, device: str) -> Teacher | None:
+def _teacher(folder: Path | None, args: Namespace) -> Teacher | None:
     if folder is None:
         return None
     network, manifest = load_checkpoint(folder)
-    return Teacher(place(network, pick_device(device)), manifest.preprocess)
+    network = place(network, pick_device(args.device))
+    return Teacher(network, manifest.preprocess, manifest.sha256, args.answers)

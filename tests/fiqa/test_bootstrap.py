@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from fiqa import bootstrap, metrics
-from fiqa.bootstrap import bootstrap_difference, bootstrap_interval
+from fiqa.bootstrap import (
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_mean_difference,
+)
 from fiqa.errors import MetricError
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -75,6 +79,26 @@ def test_difference_of_a_model_from_itself_is_exactly_zero():
     labels, good, _ = related(50)
     found = bootstrap_difference("score", good, good, labels, resamples=100)
     assert (found.estimate, found.low, found.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_mean_difference_averages_the_runs_of_each_side(statistic):
+    labels, good, fair = related(30)
+    draws = {"identities": None, "resamples": 200, "seed": 3}
+    runs, baseline = [good, good**3, fair], [fair, labels[::-1] + good]
+    values = [np.mean([naive_values(statistic, x, labels, **draws) for x in side], axis=0)
+              for side in (runs, baseline)]  # fmt: skip
+    found = bootstrap_mean_difference(statistic, runs, baseline, labels, resamples=200, seed=3)
+    expected = np.quantile(values[0] - values[1], (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+    means = [np.mean([STATISTICS[statistic](x, labels) for x in side]) for side in (runs, baseline)]
+    assert found.estimate == pytest.approx(means[0] - means[1], abs=1e-12)
+
+
+def test_mean_difference_needs_a_run_on_both_sides():
+    labels, good, _ = related(30)
+    with pytest.raises(MetricError, match="0 of the baseline"):
+        bootstrap_mean_difference("score", [good], [], labels)
 
 
 def test_pairing_makes_the_difference_of_like_models_narrow():

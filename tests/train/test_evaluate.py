@@ -18,7 +18,7 @@ from fiqa import metrics, score
 from fiqa.bootstrap import bootstrap_difference, bootstrap_interval
 from fiqa.contract import PreprocessSpec
 from fiqa.labels import LabelSet, Row, read_labels
-from fiqa.manifest import Manifest, read_manifest, split_artifact
+from fiqa.manifest import read_manifest, split_artifact
 from tests.doubles import tiny_models
 from train import evaluate, evaluation, recorded_steps
 from train.evaluation import read_evaluation
@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch = pytest.importorskip("torch", reason="checkpoints need torch")
-    from train.checkpoint import save_checkpoint
+    from tests.doubles.checkpoints import save_network
     from train.network import QualityNet
 
     torch.manual_seed(0)
@@ -61,9 +61,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for _ in range(20):  # statistics of plain pictures: without them all scores are 0.5
             network(torch.rand(8, 3, 1, 1).expand(-1, -1, 32, 32) * 2 - 1)
-    manifest = Manifest("checkpoint", network.name, "", PreprocessSpec(size=32))
-    save_checkpoint(folder, network.state_dict(), manifest)
-    return folder
+    return save_network(folder, network, PreprocessSpec(size=32))
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from fiqa.contract import PreprocessSpec
+from fiqa.errors import InputError
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import read_manifest
-from train import fit_student, fit_teacher, stages, teacher
+from tests.doubles.tiny_sets import TINY, make_set
+from train import fit_student, fit_teacher, stage_task, stages, teacher
 from train.checkpoint import load_checkpoint
 from train.loop import Fitting
 from train.network import QualityNet
@@ -23,13 +25,11 @@ from train.predict import predict_set
 from train.stage_task import Learner, StageTask, Study, Teacher
 from train.stages import Distillation, Guards, Stage
 
-TINY = "mobilenetv4_conv_small_035"
-
 
 @pytest.fixture(autouse=True)
 def _tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(stages.RECIPES, "demo", tiny_stages)
-    small = teacher.TeacherRecipe(TINY, 32, Fitting(1, 1e-3, 8), "tiny")
+    small = teacher.TeacherRecipe(TINY, {32: Fitting(1, 1e-3, 8)}, "tiny")
     monkeypatch.setitem(teacher.TEACHERS, "demo", small)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
 
@@ -39,22 +39,6 @@ def tiny_stages(sources: Any) -> list[Stage]:
         dataclasses.replace(stage, size=32 * (1 + number // 2), fitting=Fitting(1, 1e-3, 8))
         for number, stage in enumerate(stages.mspt_fast(sources))
     ]
-
-
-def make_set(folder: Path, people: int, offset: int = 0, splits: bool = True) -> Path:
-    """Pictures whose quality is their contrast: four of each person."""
-    folder.mkdir()
-    rng = np.random.default_rng(offset)
-    rows = ["image,score,identity" + (",split" if splits else "")]
-    for person in range(offset, offset + people):
-        for index, score in enumerate((0.1, 0.4, 0.7, 0.95)):
-            noise = rng.normal(0, 100 * score, (40, 40, 3))
-            pixels = np.clip(128 + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{person}_{index}.png")
-            split = ("," + ("val" if person % 3 == 0 else "train")) if splits else ""
-            rows.append(f"{person}_{index}.png,{score},p{person}{split}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 def fit(data: Path, out: Path, *more: str) -> int:
@@ -198,7 +182,7 @@ def test_snapshot_pulls_replayed_pictures_only(sources: dict[str, LabelSet]) -> 
 
 def test_teacher_targets_are_the_teachers_scores(sources: dict[str, LabelSet]) -> None:
     spec = PreprocessSpec(size=48)
-    wise = Teacher(QualityNet(TINY, 48).eval(), spec)
+    wise = Teacher(QualityNet(TINY, 48).eval(), spec, "wise")
     learner = Learner(QualityNet(TINY, 32), wise.network.width)
     task = StageTask([stage("labels")], study(sources, teacher=wise), learner)
     expected = predict_set(wise.network, spec, sources["labels"])
@@ -210,6 +194,35 @@ def test_teacher_targets_are_the_teachers_scores(sources: dict[str, LabelSet]) -
     assert float(loss.detach()) == pytest.approx(
         float((total + share.features * parts["features"]).detach()), rel=1e-5
     )
+
+
+def test_kept_answers_spare_the_teacher_a_second_look(
+    sources: dict[str, LabelSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, network = PreprocessSpec(size=48), QualityNet(TINY, 48).eval()
+    first = Teacher(network, spec, "wise", tmp_path / "kept").on("labels", sources["labels"])
+    Teacher(network, spec, "other", tmp_path / "kept").on("labels", sources["labels"])
+    (kept, _) = sorted((tmp_path / "kept").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    monkeypatch.setattr(stage_task, "predict_set", None)
+    again = Teacher(network, spec, "wise", tmp_path / "kept").on("labels", sources["labels"])
+    np.testing.assert_array_equal(again.scores, first.scores)
+    np.testing.assert_array_equal(again.features, first.features)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(InputError, match="no readable answers"):
+        Teacher(network, spec, "wise", tmp_path / "kept").on("labels", sources["labels"])
+
+
+def test_mspt_reaches_640_in_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published resolution, on pictures that carry nothing there: that it runs, no more."""
+    small = [
+        dataclasses.replace(one, fitting=Fitting(1, 1e-3, 2)) for one in stages.mspt(["labels"])
+    ]
+    monkeypatch.setitem(stages.RECIPES, "mspt", lambda _: small)
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run", "--recipe", "mspt", "--pictures", "4") == 0
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest.preprocess.size == 640
+    assert [stage["size"] for stage in manifest.recipe["stages"]] == [224, 384, 640]
 
 
 def test_batch_holds_the_pictures_its_targets_belong_to(sources: dict[str, LabelSet]) -> None:

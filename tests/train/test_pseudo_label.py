@@ -17,15 +17,14 @@ from fiqa.contract import PreprocessSpec, Square
 from fiqa.errors import MissingDependencyError
 from fiqa.labels import read_labels
 from fiqa.logistic import LogisticFit, fit_logistic
-from fiqa.manifest import Manifest
 from fiqa.metrics import evaluate_scores
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("timm", reason="needs the extra `train`")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `train`")
 
+from tests.doubles.checkpoints import save_network  # noqa: E402
 from train import pseudo_label, shard_engines  # noqa: E402
-from train.checkpoint import save_checkpoint  # noqa: E402
 from train.network import QualityNet  # noqa: E402
 from train.shard_engines import TeacherScores  # noqa: E402
 
@@ -56,9 +55,9 @@ def network() -> QualityNet:
 def material(tmp_path_factory: pytest.TempPathFactory, network: QualityNet) -> Path:
     """teacher/, inverted/ (a teacher that ranks the wrong way), labelled/ and u1/."""
     folder = tmp_path_factory.mktemp("material")
-    save(folder / "teacher", network)
+    save_network(folder / "teacher", network, SPEC)
     network.head.weight.data.neg_()
-    save(folder / "inverted", network)
+    save_network(folder / "inverted", network, SPEC)
     network.head.weight.data.neg_()
     write_pictures(folder / "labelled", LABELLED, seed=1)
     write_pictures(folder / "u1", UNLABELLED, seed=2)
@@ -69,11 +68,6 @@ def material(tmp_path_factory: pytest.TempPathFactory, network: QualityNet) -> P
         truth = 0.1 + 0.8 / (1 + np.exp(-2 * (raw - raw.mean()) / raw.std())) + noise
         write_labels(folder / name, np.clip(truth, 0, 1))
     return folder
-
-
-def save(folder: Path, network: QualityNet) -> None:
-    manifest = Manifest(kind="checkpoint", model=network.name, sha256="", preprocess=SPEC)
-    save_checkpoint(folder, network.state_dict(), manifest)
 
 
 def write_pictures(folder: Path, count: int, seed: int) -> None:

@@ -16,13 +16,13 @@ from safetensors.torch import save_file  # noqa: E402
 
 from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.errors import InputError, ManifestError, MissingDependencyError  # noqa: E402
-from fiqa.manifest import Manifest  # noqa: E402
+from tests.doubles.checkpoints import save_network  # noqa: E402
 from train import start_weights  # noqa: E402
-from train.checkpoint import save_checkpoint  # noqa: E402
 from train.network import QualityNet  # noqa: E402
 from train.start_weights import start  # noqa: E402
 from train.timm_loader import load_timm  # noqa: E402
 
+SPEC = PreprocessSpec(size=32)
 NAME = "lcnet_050"
 LITE0 = "tf_efficientnet_lite0"
 
@@ -215,28 +215,22 @@ def test_what_is_neither_a_name_nor_a_file_lists_the_choices(network: QualityNet
     assert "random, timm, pypi" in raised.value.expected
 
 
-def checkpoint_of(network: QualityNet, folder: Path) -> Path:
-    manifest = Manifest("checkpoint", network.name, "", PreprocessSpec(size=32))
-    save_checkpoint(folder, network.state_dict(), manifest)
-    return folder
-
-
 def test_a_checkpoint_of_ours_fills_backbone_and_head(network: QualityNet, tmp_path: Path) -> None:
     source = QualityNet(NAME, 32)
-    facts = start(network, str(checkpoint_of(source, tmp_path / "student")))
+    facts = start(network, str(save_network(tmp_path / "student", source, SPEC)))
     for name, tensor in source.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
     assert facts["init"] == "student"
 
 
 def test_a_checkpoint_of_another_model_is_refused(network: QualityNet, tmp_path: Path) -> None:
-    folder = checkpoint_of(QualityNet("tinynet_e", 32), tmp_path / "student")
+    folder = save_network(tmp_path / "student", QualityNet("tinynet_e", 32), SPEC)
     with pytest.raises(InputError, match="is a tinynet_e, the network a lcnet_050"):
         start(network, str(folder))
 
 
 def test_a_changed_checkpoint_is_refused(network: QualityNet, tmp_path: Path) -> None:
-    folder = checkpoint_of(QualityNet(NAME, 32), tmp_path / "student")
+    folder = save_network(tmp_path / "student", QualityNet(NAME, 32), SPEC)
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(ManifestError, match="sha256"):
