@@ -1,17 +1,20 @@
 """Foreign runtimes behind one small interface: a batch in, the model's raw output back.
 
 The first runtime that is installed opens the artifact: LiteRT, tflite-runtime or TensorFlow
-for .tflite, onnxruntime for .onnx. Each is imported only when a model needs it.
+for .tflite, onnxruntime for .onnx, coremltools for .mlpackage (on a Mac, where Core ML is).
+Each is imported only when a model needs it.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fiqa.errors import ArtifactError, InputError, MissingDependencyError
 from fiqa.manifest import Kind, TensorSpec
@@ -22,8 +25,17 @@ TFLITE_RUNTIMES = {
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter",
 }
-RUNTIMES = (*TFLITE_RUNTIMES, "onnxruntime")
-INSTALL = {"tflite": "pip install 'fiqa-edge[litert]'", "onnx": "pip install onnxruntime"}
+RUNTIMES = (*TFLITE_RUNTIMES, "onnxruntime", "coremltools")
+PACKAGES = {
+    "tflite": ", ".join(TFLITE_RUNTIMES),
+    "onnx": "onnxruntime",
+    "coreml": "coremltools",
+}
+INSTALL = {
+    "tflite": "pip install 'fiqa-edge[litert]'",
+    "onnx": "pip install onnxruntime",
+    "coreml": "pip install coremltools",
+}
 
 
 class Engine(Protocol):
@@ -46,6 +58,18 @@ def open_engine(data: bytes, kind: Kind, runtime: str, threads: int, name: str) 
     _check_runtime(runtime, tuple(TFLITE_RUNTIMES), name)
     package, interpreter = _load_interpreter(runtime, name)
     return TfliteEngine(data, package, interpreter, threads, name)
+
+
+def open_package(path: Path, runtime: str) -> Engine:
+    """Open a Core ML package, on a Mac."""
+    _check_runtime(runtime, ("coremltools",), str(path))
+    if sys.platform != "darwin":
+        raise MissingDependencyError(
+            f"{path.name} is a Core ML package, and Core ML runs on Macs only",
+            expected="macOS; here the manifest's checks tell what python -m export.coreml proved",
+            fix="score with the .tflite or .onnx of the same checkpoint",
+        )
+    return CoreMlEngine(path)
 
 
 class TfliteEngine:
@@ -104,6 +128,35 @@ class OnnxEngine:
             raise _cannot_run(self._name, self.runtime, error) from error
 
 
+class CoreMlEngine:
+    """A .mlpackage in Core ML itself, which decides between CPU, GPU and Neural Engine."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            coremltools = import_module("coremltools")
+        except ImportError as error:
+            raise _missing("coreml", str(path)) from error
+        self.runtime = f"coremltools {coremltools.__version__}"
+        self._name = str(path)
+        try:
+            self._model = coremltools.models.MLModel(self._name)
+            description = self._model.get_spec().description
+        except Exception as error:  # coremltools raises plain exceptions
+            raise _cannot_open(self._name, self.runtime, error) from error
+        _check_single(self._name, len(description.input), len(description.output))
+        picture = description.input[0]
+        size = picture.type.imageType
+        self.input = TensorSpec(picture.name, (1, size.height, size.width, 3), "image", "NHWC")
+        self.output = TensorSpec(description.output[0].name, (1, 1), "float32", "N1")
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        try:
+            result = self._model.predict({self.input.name: Image.fromarray(batch[0])})
+            return np.asarray(result[self.output.name])
+        except Exception as error:
+            raise _cannot_run(self._name, self.runtime, error) from error
+
+
 def _load_interpreter(runtime: str, name: str) -> tuple[str, Any]:
     wanted = TFLITE_RUNTIMES if runtime == "auto" else {runtime: TFLITE_RUNTIMES[runtime]}
     for package, module in wanted.items():
@@ -122,9 +175,10 @@ def _check_runtime(runtime: str, fitting: tuple[str, ...], name: str) -> None:
 
 
 def _missing(kind: Kind, name: str) -> MissingDependencyError:
-    packages = "onnxruntime" if kind == "onnx" else ", ".join(TFLITE_RUNTIMES)
     return MissingDependencyError(
-        f"no runtime for {Path(name).name} is installed", expected=packages, fix=INSTALL[kind]
+        f"no runtime for {Path(name).name} is installed",
+        expected=PACKAGES[kind],
+        fix=INSTALL[kind],
     )
 
 

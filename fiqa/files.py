@@ -43,6 +43,13 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
+def require_writable(path: Path) -> None:
+    """Fail before the work, not after it, where `path` could not be written."""
+    with _output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name only when the block ends well."""

@@ -3,9 +3,10 @@
 It is written beside a checkpoint (manifest.json) and travels inside an artifact:
 - .tflite: `fiqa_manifest.json` in a zip behind the flatbuffer, where TFLite metadata tools
   look for associated files;
-- .onnx: a `fiqa_manifest` entry of metadata_props, appended as one protobuf field.
-Both are read and written here without any runtime, so that a file's hash can be checked
-before native code sees it. `sha256` covers the file without the embedded manifest.
+- .onnx: a `fiqa_manifest` entry of metadata_props, appended as one protobuf field;
+- .mlpackage: a `fiqa_manifest` entry of the model's user-defined metadata.
+All are read and written without any runtime, so that an artifact's hash can be checked before
+native code sees it. `sha256` covers the artifact without the embedded manifest.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ import io
 import json
 import platform
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from fiqa import protobuf
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import ArtifactError, InputError, ManifestError
 from fiqa.files import sha256_bytes, sha256_file, write_bytes, write_json
+from fiqa.mlpackage import ENTRY, is_package, read_package, write_package
 from fiqa.records import check_schema, from_plain, parse_json, to_plain
 
 SCHEMA = 1
-ENTRY = "fiqa_manifest"
 WEIGHTS, SIDECAR = "weights.safetensors", "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 TFLITE_IDENTIFIER = b"TFL3"
@@ -38,7 +39,10 @@ Kind = Literal["checkpoint", "tflite", "onnx", "coreml"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. Integer tensors stand for scale * (value - zero_point)."""
+    """One input or output. Integer tensors stand for scale * (value - zero_point).
+
+    The dtype "image" is Core ML's: a picture of bytes that the model itself normalises.
+    """
 
     name: str
     shape: tuple[int, ...]  # -1 where any size is taken
@@ -153,6 +157,9 @@ def tool_versions(*packages: str) -> dict[str, str]:
 def read_manifest(path: Path | str) -> Manifest:
     """The manifest of a checkpoint folder or artifact, after checking that the hash fits."""
     path = Path(path)
+    if is_package(path):
+        sha256, text = read_package(path)
+        return _parse_manifest(text, sha256, path)
     if path.is_dir():
         return _read_checkpoint(path)
     return manifest_in(read_artifact(path), path)
@@ -161,6 +168,10 @@ def read_manifest(path: Path | str) -> Manifest:
 def manifest_in(data: bytes, path: Path) -> Manifest:
     """The manifest inside an artifact's bytes, after checking that the hash fits."""
     body, text = split_artifact(data, path.name)
+    return _parse_manifest(text, sha256_bytes(body), path)
+
+
+def _parse_manifest(text: bytes | None, sha256: str, path: Path) -> Manifest:
     if text is None:
         raise ManifestError(
             f"{path} carries no fiqa manifest",
@@ -168,7 +179,7 @@ def manifest_in(data: bytes, path: Path) -> Manifest:
             fix="for foreign models name the contract: --preprocess FILE.json",
         )
     manifest = Manifest.from_json(text, f"{path} (manifest)")
-    _check_hash(manifest, sha256_bytes(body), path)
+    _check_hash(manifest, sha256, path)
     return manifest
 
 
@@ -177,7 +188,7 @@ def read_artifact(path: Path) -> bytes:
     if path.is_dir() or not path.exists():
         raise InputError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
-            expected="a .tflite or .onnx file",
+            expected="a .tflite or .onnx file, or a .mlpackage folder",
         )
     try:
         return path.read_bytes()
@@ -214,20 +225,28 @@ def embed(body: bytes, manifest: Manifest) -> bytes:
     if manifest.kind == "tflite":
         return body + _zip_of(f"{ENTRY}.json", text)
     if manifest.kind == "onnx":
-        pair = _field(1, ENTRY.encode()) + _field(2, text)
-        return body + _field(ONNX_METADATA_FIELD, pair)
+        return body + protobuf.field(ONNX_METADATA_FIELD, protobuf.entry(ENTRY, text))
     raise AssertionError(f"no embedding for {manifest.kind}")
 
 
-def write_artifact(path: Path, body: bytes, manifest: Manifest) -> Manifest:
-    """Write body and manifest as one file, atomically; gives the manifest as written."""
-    data = embed(body, manifest)
-    write_bytes(path, data)
+def write_artifact(path: Path, body: bytes | Path, manifest: Manifest) -> Manifest:
+    """Write body and manifest as one, atomically; gives the manifest as written.
+
+    `body` is a file's bytes or, for Core ML, the package to copy, which may be `path` itself.
+    """
+    if isinstance(body, Path):
+        sha256, _ = read_package(body)
+        text = dataclasses.replace(manifest, sha256=sha256).to_json()
+        write_package(path, body, text.encode())
+    else:
+        write_bytes(path, embed(body, manifest))
     return read_manifest(path)
 
 
 def update_manifest(path: Path, manifest: Manifest) -> Manifest:
     """Replace the manifest of an existing checkpoint or artifact; the model stays as it is."""
+    if is_package(path):
+        return write_artifact(path, path, manifest)
     if path.is_dir():
         write_json(path / SIDECAR, to_plain(manifest))
         return read_manifest(path)
@@ -288,67 +307,11 @@ def _zip_of(name: str, content: bytes) -> bytes:
 
 def _split_onnx(data: bytes, name: str) -> tuple[bytes, bytes | None]:
     body, text = bytearray(), None
-    for number, content, raw in _fields(data, name):
+    for number, content, raw in protobuf.fields(data, name):
         if number == ONNX_METADATA_FIELD and content is not None:
-            pair = {key: value for key, value, _ in _fields(content, name)}
-            if pair.get(1) == ENTRY.encode():
-                text = pair.get(2)
+            key, value = protobuf.pair(content, name)
+            if key == ENTRY.encode():
+                text = value
                 continue
         body += raw
     return bytes(body), text
-
-
-def _fields(data: bytes, name: str) -> Iterator[tuple[int, bytes | None, bytes]]:
-    """Top-level protobuf fields: (number, content of a length-delimited one, raw bytes)."""
-    at, end = 0, len(data)
-    while at < end:
-        start = at
-        key, at = _varint(data, at, name)
-        number, wire = key >> 3, key & 7
-        content = None
-        if wire == 0:
-            _, at = _varint(data, at, name)
-        elif wire == 2:
-            length, at = _varint(data, at, name)
-            content = data[at : at + length]
-            at += length
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            at = end + 1
-        if at > end or number == 0:
-            raise _damaged(name)
-        yield number, content, data[start:at]
-
-
-def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise _damaged(name)
-
-
-def _damaged(name: str) -> ArtifactError:
-    return ArtifactError(
-        f"{name} is cut short or damaged", expected="a whole protobuf file", fix="make it again"
-    )
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    return _to_varint(number << 3 | 2) + _to_varint(len(content)) + content
-
-
-def _to_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

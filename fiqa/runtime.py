@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fiqa.contract import Box, Bytes, PreprocessSpec, Reals, Square, load_picture
-from fiqa.engines import Engine, open_engine
+from fiqa.engines import Engine, open_engine, open_package
 from fiqa.errors import ArtifactError, PictureError
 from fiqa.manifest import (
     Manifest,
@@ -23,7 +23,9 @@ from fiqa.manifest import (
     artifact_kind,
     manifest_in,
     read_artifact,
+    read_manifest,
 )
+from fiqa.mlpackage import is_package
 
 Picture = Path | str | bytes | Image.Image | Bytes
 
@@ -65,13 +67,12 @@ class Scorer:
         path = Path(artifact)
         self.path = path
         self.manifest: Manifest | None = None
-        data = read_artifact(path)
-        if preprocess is None:
-            self.manifest = manifest_in(data, path)  # checks the hash before the runtime sees it
+        data = None if is_package(path) else read_artifact(path)
+        if preprocess is None:  # reading the manifest checks the hash before a runtime sees it
+            self.manifest = read_manifest(path) if data is None else manifest_in(data, path)
             preprocess = self.manifest.preprocess
         self.spec = preprocess
-        kind = artifact_kind(data, path.name)
-        self._engine: Engine = open_engine(data, kind, runtime, threads, str(path))
+        self._engine = _open(path, data, runtime, threads)
         self.runtime = self._engine.runtime
         self._batch = _batch_of(self._engine.input, self.spec, path)
 
@@ -139,10 +140,17 @@ class Scorer:
         return scores[: len(data)]
 
 
+def _open(path: Path, data: bytes | None, runtime: str, threads: int) -> Engine:
+    """`data` is None for a package, which its runtime reads itself."""
+    if data is None:
+        return open_package(path, runtime)
+    return open_engine(data, artifact_kind(data, path.name), runtime, threads, str(path))
+
+
 def to_tensor(data: Bytes, spec: PreprocessSpec, tensor: TensorSpec) -> NDArray[Any]:
     """(N, S, S, 3) contract bytes to what the input tensor holds."""
     values: NDArray[Any]
-    if tensor.dtype == "uint8" and _offset(spec, tensor) == 0:
+    if tensor.dtype == "image" or (tensor.dtype == "uint8" and _offset(spec, tensor) == 0):
         values = data
     elif tensor.dtype == "int8" and _offset(spec, tensor) == 128:
         values = (data ^ 0x80).view(np.int8)  # byte - 128 without arithmetic

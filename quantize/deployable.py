@@ -119,6 +119,8 @@ def trace(module: nn.Module, size: int, batch: int) -> GraphModule:
         for prepare in (fold_constants, drop_idle):
             prepare(graph)
         tidy(graph)
+    for part in graph.modules():
+        part.training = False  # an exported graph refuses eval(), and converters look at this
     return graph.double()
 
 

@@ -19,6 +19,9 @@ COMMANDS = sorted(
 )
 # Complete command lines about files that are not there.
 MISSING = {
+    "export.coreml": ["--checkpoint", "none", "--out", "student.mlpackage"],
+    "export.onnx": ["--checkpoint", "none", "--out", "student.onnx"],
+    "export.tflite": ["--checkpoint", "none", "--out", "student.tflite"],
     "fiqa.score": ["none.tflite", "none.jpg"],
     "train.ablation": [
         "--data", "none", "--pseudo", "none", "--teacher", "none", "--init", "random", "--out", "a",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -21,8 +18,8 @@ from packaging.version import Version
 
 import fiqa
 from tests.doubles import tiny_models
+from tests.doubles.environments import REPOSITORY, install, make_environment, run, uv
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 CONSTRAINTS_TFLITE_RUNTIME = REPOSITORY / "constraints-tflite-runtime.txt"
@@ -184,47 +181,6 @@ print(scorer.runtime, *scorer.score([numpy.full((16, 16, 3), 90, numpy.uint8)]))
     assert "tflite" in runtime
     expected = tiny_models.expected_score(np.full((1, 16, 16, 3), 90))[0]
     assert float(score) == pytest.approx(expected, abs=1e-6)
-
-
-def run(*command: object, cwd: Path = REPOSITORY, **environment: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def uv(*arguments: object, **environment: str) -> str:
-    return run(sys.executable, "-m", "uv", "--quiet", *arguments, **environment)
-
-
-def make_environment(python: str, folder: Path) -> Path:
-    """The interpreter of a new environment; skips where this Python is not installed."""
-    if sys.version_info[:2] == tuple(int(part) for part in python.split(".")):
-        found = Path(sys.executable)
-    else:
-        found = find_python(python) or pytest.skip(f"found no Python {python} on this machine")
-    uv("venv", "--no-python-downloads", "--python", found, folder)
-    return folder / "bin" / "python"
-
-
-def find_python(python: str) -> Path | None:
-    """On the PATH, or among those pyenv keeps: its stand-ins on the PATH may lead nowhere."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [shutil.which(f"python{python}"), *pyenv.glob(f"versions/{python}.*/bin/python")]
-    for candidate in filter(None, candidates):
-        if subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
-            return Path(candidate)
-    return None
-
-
-def install(interpreter: Path, requirement: str, constraints: Path, *others: str) -> None:
-    uv("pip", "install", "--python", interpreter, "-c", constraints, requirement, *others)
 
 
 def seconds_to_import_fiqa(interpreter: Path, cwd: Path) -> float:

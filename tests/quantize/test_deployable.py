@@ -31,7 +31,7 @@ from quantize.rewrites import (  # noqa: E402
     fold_normalisation,
     rewrite_normalize,
 )
-from tests.doubles.checkpoints import lively  # noqa: E402
+from tests.doubles.lively_networks import make_lively  # noqa: E402
 from train.network import QualityNet  # noqa: E402
 
 SIZE = 32
@@ -193,7 +193,7 @@ def test_normalize_becomes_a_product_also_for_zeros() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("spec", [PreprocessSpec(size=SIZE), IMAGENET], ids=["ours", "imagenet"])
 def test_whole_network_scores_bytes_as_the_checkpoint_does(name: str, spec: Any) -> None:
-    network = lively(QualityNet(name, SIZE))
+    network = make_lively(QualityNet(name, SIZE), SIZE)
     found = make_deployable(network, spec, batch=2)
     assert found.spec == PreprocessSpec(size=SIZE, mean=(128,) * 3, std=(1.0,) * 3)
     pictures = torch.randint(0, 256, (2, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(1))
@@ -214,7 +214,7 @@ def test_positional_encodings_are_computed_once() -> None:
 
 
 def test_the_networks_own_weights_are_left_alone() -> None:
-    network = lively(QualityNet(NETWORKS[0], SIZE))
+    network = make_lively(QualityNet(NETWORKS[0], SIZE), SIZE)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     make_deployable(network, IMAGENET)
     for name, tensor in network.state_dict().items():
@@ -229,4 +229,4 @@ def test_a_rewrite_that_moves_scores_is_refused(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(deployable, "REWRITES", (careless,))
     with pytest.raises(RewriteError, match="careless moved a score"):
-        make_deployable(lively(QualityNet(NETWORKS[0], SIZE)), PreprocessSpec(size=SIZE))
+        make_deployable(make_lively(QualityNet(NETWORKS[0], SIZE), SIZE), PreprocessSpec(size=SIZE))

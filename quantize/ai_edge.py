@@ -1,0 +1,60 @@
+"""Float .tflite to smaller ones: the one module that knows ai-edge-quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fiqa.errors import MissingDependencyError
+from quantize.flatbuffer import read_model, to_bytes
+from quantize.muted import muted
+
+EVERYTHING = ".*"  # regular expression over tensor names
+
+
+def cast_to_fp16(data: bytes) -> bytes:
+    """Weights stored as float16 and widened when the model is loaded: half the size."""
+    return _quantized(data, _fp16_recipe())
+
+
+def _fp16_recipe() -> list[dict[str, Any]]:
+    aeq = _load()
+    manager = aeq.recipe_manager.RecipeManager()
+    manager.add_quantization_config(
+        regex=EVERYTHING,
+        operation_name=aeq.qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=aeq.qtyping.OpQuantizationConfig(
+            weight_tensor_config=aeq.qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=aeq.qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=aeq.qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key=aeq.algorithm_manager.AlgorithmName.FLOAT_CASTING,
+    )
+    recipe: list[dict[str, Any]] = manager.get_quantization_recipe()
+    return recipe
+
+
+def _quantized(data: bytes, recipe: list[dict[str, Any]]) -> bytes:
+    aeq = _load()
+    with muted():
+        quantizer = aeq.quantizer.Quantizer(bytearray(data))
+        quantizer.load_quantization_recipe(recipe)
+        result = quantizer.quantize(enable_progress_report=False)
+    return to_bytes(read_model(bytes(result.quantized_model)))  # constants inside again
+
+
+def _load() -> Any:
+    try:
+        with muted():
+            import ai_edge_quantizer
+            import ai_edge_quantizer.algorithm_manager
+            import ai_edge_quantizer.quantizer
+            import ai_edge_quantizer.recipe_manager
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ai-edge-quantizer cannot be imported: {error}",
+            expected="the quantiser of TFLite models",
+            fix="pip install 'fiqa-edge[export]'",
+        ) from error
+    return ai_edge_quantizer
