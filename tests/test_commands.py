@@ -39,6 +39,7 @@ MISSING = {
         "--data", "none", "--unlabelled", "none", "none", "--out", "chain",
         "--teacher-init", "random", "--student-init", "random",
     ],
+    "train.severity_set": ["--faces", "none", "--boxes", "none.csv", "--out", "data"],
     "train.synth": ["--out", "data", "--faces", "none"],
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 COLUMN = "steps"
+LABELS = "labels.csv"  # in a folder that we wrote
 
 Kinds = tuple[str, ...]  # of one picture, in order; empty: left clean
 
@@ -22,6 +23,8 @@ def read_kinds(source: Path) -> dict[int, Kinds] | None:
 
     For a table that `fiqa.labels.read_labels` has accepted already.
     """
+    if (source / LABELS).is_file():
+        source = source / LABELS
     lines = dict(_parquet_cells(source) if _is_parquet(source) else _csv_cells(source))
     return {line: parse_kinds(cell) for line, cell in lines.items()} or None
 

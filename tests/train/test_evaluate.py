@@ -263,6 +263,7 @@ def test_kinds_are_read_by_the_lines_that_label_rows_have(tmp_path: Path) -> Non
     path = tmp_path / "labels.csv"
     path.write_text("image;Steps;score\n\na.png;blur:1;0.1\nb.png;;0.2\n")
     assert recorded_steps.read_kinds(path) == {3: ("blur",), 4: ()}
+    assert recorded_steps.read_kinds(tmp_path) == {3: ("blur",), 4: ()}  # the folder's table
     path.write_text("image,score\na.png,0.1\n")
     assert recorded_steps.read_kinds(path) is None
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from fiqa.labels import read_labels
+from tests.doubles.tiny_sets import write_portraits
 from train import portrait_sets
-from train.portraits import draw_portrait
 
 
 @pytest.fixture
 def portraits(tmp_path: Path) -> Path:
-    rows = ["image,identity,split,crop"]
-    for number in range(40):
-        Image.fromarray(draw_portrait(number, 0, 0, 112).image).save(tmp_path / f"{number}.png")
-        split = "test" if number % 10 == 0 else "train"
-        side = 50 if number == 39 else 112
-        rows.append(f"{number}.png,p{number},{split},0 0 {side}")
-    (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    boxes = write_portraits(tmp_path, people=40, test_every=10)
+    rows = boxes.read_text().splitlines()
+    boxes.write_text("\n".join([*rows[:-1], rows[-1].replace("112", "50")]) + "\n")
     return tmp_path
 
 
