@@ -4,6 +4,7 @@
 
 EXTRAS := litert,train,export,bench,scale,dev
 PY := .venv/bin/python
+STUDENT := build/demo/chain/student
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -17,6 +18,9 @@ setup: ## make or mend .venv, with all that demo and tests need
 
 demo: setup ## run the main job end to end on data the code draws itself
 	$(PY) -m train.demo --out build/demo
+	$(PY) -m export.tflite --checkpoint $(STUDENT) --out build/demo/student.tflite --overwrite
+	$(PY) -m export.onnx --checkpoint $(STUDENT) --out build/demo/student.onnx --overwrite
+	$(PY) -m export.coreml --checkpoint $(STUDENT) --out build/demo/student.mlpackage --overwrite
 
 test: setup ## run the tests that need nothing but this machine
 	$(PY) -m pytest $(ARGS)

@@ -22,7 +22,7 @@ from fiqa.records import to_plain
 from quantize.convert_coreml import Precision, tensors, to_mlpackage
 from quantize.deployable import Deployable
 from quantize.mil_executor import MilProgram
-from quantize.mil_program import graph_facts
+from quantize.mil_program import program_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _build(deployable: Deployable, folder: Path, precision: Precision) -> Path:
 
 def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:
     assert isinstance(body, Path)
-    facts = graph_facts(body)
+    facts = program_facts(body)
     kinds = ", ".join(f"{kind} {count}" for kind, count in facts.operations.items())
     weights = ", ".join(
         f"{size / 1e6:.2f} MB {dtype}" for dtype, size in facts.weight_bytes.items()

@@ -42,6 +42,7 @@ class Engine(Protocol):
     """An opened model. `runtime` names the package and version that runs it."""
 
     runtime: str
+    kernels: str  # whose kernels compute: a delegate that stays away makes a model slow
     input: TensorSpec
     output: TensorSpec
 
@@ -88,6 +89,7 @@ class TfliteEngine:
         except (ValueError, RuntimeError, SystemError, TypeError) as error:
             raise _cannot_open(name, self.runtime, error) from error
         _check_single(name, len(inputs), len(outputs))
+        self.kernels = _tflite_kernels(self._interpreter)
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
         self.input, self.output = _tflite_tensor(inputs[0]), _tflite_tensor(outputs[0])
 
@@ -109,6 +111,7 @@ class OnnxEngine:
         except ImportError as error:
             raise _missing("onnx", name) from error
         self.runtime = f"onnxruntime {ort.__version__}"
+        self.kernels = "CPUExecutionProvider"
         self._name = name
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -137,6 +140,7 @@ class CoreMlEngine:
         except ImportError as error:
             raise _missing("coreml", str(path)) from error
         self.runtime = f"coremltools {coremltools.__version__}"
+        self.kernels = "chosen by Core ML"
         self._name = str(path)
         try:
             self._model = coremltools.models.MLModel(self._name)
@@ -189,6 +193,17 @@ def _version(package: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "unknown"
+
+
+def _tflite_kernels(interpreter: Any) -> str:
+    """Told from the operators that the interpreter lists after it has planned."""
+    listed = getattr(interpreter, "_get_ops_details", None)
+    if listed is None:
+        return "unknown"
+    parts = sum(one["op_name"] == "DELEGATE" for one in listed())
+    if not parts:
+        return "built-in"
+    return "XNNPACK" if parts == 1 else f"XNNPACK in {parts} parts"
 
 
 def _tflite_tensor(details: dict[str, Any]) -> TensorSpec:

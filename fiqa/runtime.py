@@ -73,7 +73,7 @@ class Scorer:
             preprocess = self.manifest.preprocess
         self.spec = preprocess
         self._engine = _open(path, data, runtime, threads)
-        self.runtime = self._engine.runtime
+        self.runtime, self.kernels = self._engine.runtime, self._engine.kernels
         self._batch = _batch_of(self._engine.input, self.spec, path)
 
     @property

@@ -63,6 +63,7 @@ def _score(args: Any) -> cli.Outcome:
         "artifact": str(args.artifact),
         "sha256": scorer.manifest.sha256 if scorer.manifest else None,
         "runtime": scorer.runtime,
+        "kernels": scorer.kernels,
         "threshold": threshold,
         "count": len(rows),
         "failed": failed,

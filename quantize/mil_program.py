@@ -58,7 +58,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class GraphFacts:
+class ProgramFacts:
     """What a program is made of, constants apart: operations, types of results, weights."""
 
     operations: dict[str, int]  # kind: count; constexpr_* are weights decompressed at load
@@ -85,7 +85,7 @@ def read_program(package: Path) -> Program:
     return Program(str(package), picture, size, block.outputs[0], operations)
 
 
-def graph_facts(package: Path) -> GraphFacts:
+def program_facts(package: Path) -> ProgramFacts:
     """For the report that tells how much of a graph is integer."""
     operations = read_program(package).operations
     steps = [item for item in operations if item.kind != "const"]
@@ -94,7 +94,7 @@ def graph_facts(package: Path) -> GraphFacts:
     weights: Counter[str] = Counter()
     for constant in constants:
         weights[constant.dtype] += constant.size_bytes
-    return GraphFacts(
+    return ProgramFacts(
         _sorted(Counter(item.kind for item in steps)),
         _sorted(Counter(dtype for item in run for dtype in item.dtypes)),
         _sorted(+weights),
@@ -103,7 +103,7 @@ def graph_facts(package: Path) -> GraphFacts:
 
 def op_counts(package: Path) -> dict[str, int]:
     """Kinds of operation and how often they occur, constants left out."""
-    return graph_facts(package).operations
+    return program_facts(package).operations
 
 
 def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:

@@ -99,6 +99,7 @@ def test_mobilenets_have_no_transpose_and_one_partition(
     assert run(tflite, checkpoint, tmp_path / "student.tflite") == 0
     graph = read_manifest(tmp_path / "student.tflite").recipe["graph"]
     assert (graph["transposes"], graph["partitions"]) == (0, 1)
+    assert Scorer(tmp_path / "student.tflite").kernels == "XNNPACK"
     assert graph["ops"].keys() >= {"CONV_2D", "FULLY_CONNECTED"}
 
 

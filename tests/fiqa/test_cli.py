@@ -121,3 +121,12 @@ def test_import_leaves_heavy_packages_unloaded(module: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_folder_takes_the_place_of_a_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("a file")
+    with files.writing_folder(path) as temporary:
+        (temporary / "x").write_text("1")
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert (path / "x").read_text() == "1"

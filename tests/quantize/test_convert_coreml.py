@@ -20,7 +20,7 @@ from quantize.convert_coreml import tensors, to_mlpackage
 from quantize.coremltools_loader import load_coremltools
 from quantize.deployable import make_deployable
 from quantize.mil_executor import MilProgram
-from quantize.mil_program import graph_facts, op_counts
+from quantize.mil_program import program_facts, op_counts
 from tests.doubles.lively_networks import extremes, make_lively, pictures
 from train.network import QualityNet
 
@@ -102,7 +102,7 @@ def test_metadata_names_licence_and_version_but_no_clock(half: Path) -> None:
 
 
 def test_convolution_graph_has_no_transpose_and_nothing_left_to_fold(half: Path) -> None:
-    facts = graph_facts(half)
+    facts = program_facts(half)
     assert not {"transpose", "batch_norm", "sub", "real_div"} & set(facts.operations)
     assert facts.results["float32"] == 2  # the picture widened, and the score
     assert set(facts.weight_bytes) == {"float16"}

@@ -18,7 +18,7 @@ from quantize.coremltools_loader import load_coremltools
 from quantize.mil_arguments import Arguments
 from quantize.mil_executor import MilProgram
 from quantize.mil_operations import OPERATIONS
-from quantize.mil_program import graph_facts, op_counts, stored_tensor, unpack_bits
+from quantize.mil_program import program_facts, op_counts, stored_tensor, unpack_bits
 from tests.doubles.lively_networks import pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
@@ -231,7 +231,7 @@ class Rounded(Network):
 def test_integer_activations_score_as_torch_rounds_them(tmp_path: Path) -> None:
     module = Rounded().eval()
     to_mlpackage(module, SIZE, tmp_path / "m.mlpackage")
-    facts = graph_facts(tmp_path / "m.mlpackage")
+    facts = program_facts(tmp_path / "m.mlpackage")
     assert facts.operations["quantize"] == facts.operations["dequantize"] == 2
     assert facts.results["int8"] + facts.results.get("uint8", 0) == 2
     got = MilProgram.load(tmp_path / "m.mlpackage").run(FACES)
@@ -304,7 +304,7 @@ def test_stored_numbers_keep_their_signs_and_must_fill_their_shape() -> None:
 
 
 def test_facts_tell_operations_results_and_weights(package: Path) -> None:
-    facts = graph_facts(package)
+    facts = program_facts(package)
     assert facts.operations == op_counts(package)
     assert facts.operations["conv"] == 1
     assert "const" not in facts.operations
