@@ -33,6 +33,15 @@ def require_file(path: Path, what: str, fix: str = "") -> Path:
     return path
 
 
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}", expected="a readable file"
+        ) from error
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Outputs are replaced only when the user says so, and before any work starts."""
     if path.exists() and not overwrite:

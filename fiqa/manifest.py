@@ -24,7 +24,7 @@ from typing import Any, Literal
 from fiqa import protobuf
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import ArtifactError, InputError, ManifestError
-from fiqa.files import sha256_bytes, sha256_file, write_bytes, write_json
+from fiqa.files import read_bytes, sha256_bytes, sha256_file, write_bytes, write_json
 from fiqa.mlpackage import ENTRY, is_package, read_package, write_package
 from fiqa.records import check_schema, from_plain, parse_json, to_plain
 
@@ -190,12 +190,7 @@ def read_artifact(path: Path) -> bytes:
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
             expected="a .tflite or .onnx file, or a .mlpackage folder",
         )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}", expected="a readable file"
-        ) from error
+    return read_bytes(path)
 
 
 def artifact_kind(data: bytes, name: str) -> Kind:

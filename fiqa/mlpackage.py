@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 
 from fiqa import protobuf
-from fiqa.errors import ArtifactError, InputError
-from fiqa.files import sha256_bytes, sha256_file, writing_folder
+from fiqa.errors import ArtifactError
+from fiqa.files import read_bytes, sha256_bytes, sha256_file, writing_folder
 
 SUFFIX = ".mlpackage"
 ENTRY = "fiqa_manifest"
@@ -44,7 +44,7 @@ def model_file(package: Path) -> Path:
 def read_package(package: Path) -> tuple[str, bytes | None]:
     """(sha256 of everything that makes the model, text of the manifest or None)."""
     model = model_file(package)
-    body, text = split_model(_read(model), f"{package}/{model.name}")
+    body, text = split_model(read_bytes(model), f"{package}/{model.name}")
     return _sha256(package, model, body), text
 
 
@@ -54,7 +54,7 @@ def write_package(path: Path, source: Path, text: bytes) -> None:
     The new package takes its name only when it is whole.
     """
     model = model_file(source)
-    body, _ = split_model(_read(model), f"{source}/{model.name}")
+    body, _ = split_model(read_bytes(model), f"{source}/{model.name}")
     with writing_folder(path) as temporary:
         shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         (temporary / model.relative_to(source)).write_bytes(join_model(body, text, path.name))
@@ -127,15 +127,6 @@ def _sha256(package: Path, model: Path, body: bytes) -> str:
             digest = sha256_bytes(body) if path == model else sha256_file(path)
             lines.append(f"{digest}  {name}\n")
     return sha256_bytes("".join(lines).encode())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}", expected="a readable file"
-        ) from error
 
 
 def _broken(package: Path, reason: str) -> ArtifactError:
