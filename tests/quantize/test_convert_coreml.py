@@ -20,7 +20,7 @@ from quantize.convert_coreml import tensors, to_mlpackage
 from quantize.coremltools_loader import load_coremltools
 from quantize.deployable import make_deployable
 from quantize.mil_executor import MilProgram
-from quantize.mil_program import program_facts, op_counts
+from quantize.mil_program import op_counts, program_facts
 from tests.doubles.lively_networks import extremes, make_lively, pictures
 from train.network import QualityNet
 

@@ -18,7 +18,7 @@ from quantize.coremltools_loader import load_coremltools
 from quantize.mil_arguments import Arguments
 from quantize.mil_executor import MilProgram
 from quantize.mil_operations import OPERATIONS
-from quantize.mil_program import program_facts, op_counts, stored_tensor, unpack_bits
+from quantize.mil_program import op_counts, program_facts, stored_tensor, unpack_bits
 from tests.doubles.lively_networks import pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
