@@ -82,7 +82,7 @@ def chain_arguments(out: Path) -> Namespace:
     return Namespace(
         data=out / "data", unlabelled=[out / "u1", out / "u2"], out=out / "chain",
         teacher_recipe="demo", teacher_init="pypi", student="mobilenetv3_small_100",
-        student_init="random", recipe="demo", seed=0, device="cpu",
+        student_init="random", recipe="demo", size=None, seed=0, device="cpu",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from fiqa import cli
-from train.stages import GUARDS, RECIPES, without
+from train.stages import GUARDS, RECIPES, ending_at, without
 from train.student import STUDENTS, build_student
 from train.training_run import add_run_flags, outcome, read_sources, train_checkpoint
 
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--student", default="mobilenetv3_small_100", help="a registered student, or a timm name"
     )
     parser.add_argument("--recipe", choices=RECIPES, default="mspt_fast", help="list of stages")
+    parser.add_argument("--size", type=int, help="of the last stage, in pixels; those before "
+                        "are scaled with it (default: the recipe's)")  # fmt: skip
     parser.add_argument("--teacher", type=Path, help="checkpoint to distil from")
     parser.add_argument(
         "--answers", type=Path, help="folder that keeps the teacher's answers for other runs"
@@ -47,6 +49,8 @@ def _fit(args: Namespace) -> cli.Outcome:
     torch.manual_seed(args.seed)  # random start weights are part of a run that can be repeated
     sources, validation = read_sources(args)
     stages = RECIPES[args.recipe](list(sources))
+    if args.size:
+        stages = ending_at(stages, args.size)
     for guard in args.without:
         stages = without(stages, guard)
     network, cost = build_student(args.student, stages[-1].size, args.allow_large)

@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--student", default="mobilenetv3_small_100")
     parser.add_argument("--student-init", required=True, help="random, timm, pypi or a file")
     parser.add_argument("--recipe", choices=RECIPES, default="mspt_fast", help="student's stages")
+    parser.add_argument("--size", type=int, help="of the student's last stage (default: recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     return cli.run(parser, _run, argv)
@@ -88,7 +89,8 @@ def chain(args: Namespace) -> list[Step]:
 
     student = ("--data", args.data, "--pseudo", folders["u1"], folders["u2"], "--teacher",
                folders["teacher_plus"], "--student", args.student, "--init", args.student_init,
-               "--recipe", args.recipe, "--out", folders["student"], *common)  # fmt: skip
+               "--recipe", args.recipe, "--out", folders["student"], *common,
+               *(("--size", args.size) if args.size else ()))  # fmt: skip
     return [
         teacher("teacher"),
         pseudo("u1", "teacher", u1),

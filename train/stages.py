@@ -14,6 +14,7 @@ from train.data import Augment
 from train.loop import Fitting
 
 LABELS = "labels"
+GRID = 16  # pixels: sizes between the first and the last stage are multiples
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,22 @@ def _progressive(sources: Sequence[str], steps: Sequence[_Step]) -> list[Stage]:
             )
         )
     return stages
+
+
+def ending_at(stages: Sequence[Stage], size: int) -> list[Stage]:
+    """The same stages at other sizes: all scaled by what brings the last one to `size`."""
+    scale = size / stages[-1].size
+    return [
+        *(
+            _resized(stage, max(round(stage.size * scale / GRID), 1) * GRID)
+            for stage in stages[:-1]
+        ),
+        _resized(stages[-1], size),
+    ]
+
+
+def _resized(stage: Stage, size: int) -> Stage:
+    return replace(stage, size=size, name=stage.name.replace(f"@{stage.size}", f"@{size}"))
 
 
 def without(stages: Sequence[Stage], guard: str) -> list[Stage]:

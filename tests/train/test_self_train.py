@@ -20,7 +20,7 @@ def steps(tmp_path: Path) -> list[Step]:
         Namespace(
             data=tmp_path / "data", unlabelled=[tmp_path / "a", tmp_path / "b"],
             out=tmp_path / "chain", teacher_recipe="small", teacher_init="pypi",
-            student="lcnet_050", student_init="random", recipe="mspt_fast", seed=3, device="cpu",
+            student="lcnet_050", student_init="random", recipe="mspt_fast", size=160, seed=3, device="cpu",
         )
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ def test_chain_is_the_papers_loop(steps: list[Step]) -> None:
     assert (value(u2, "--teacher"), value(u2, "--data")) == (["teacher_plus"], ["b"])
     assert value(student, "--pseudo", 2) == ["u1", "u2"]
     assert value(student, "--teacher") == ["teacher_plus"]
+    assert value(student, "--size") == ["160"]
     assert student.command.startswith("python -m train.fit_student --data ")
 
 

@@ -7,7 +7,18 @@ import pytest
 from fiqa.errors import InputError
 from train.loop import Fitting
 from train.stage_task import _shares
-from train.stages import GUARDS, RECIPES, Guards, Stage, demo, mspt, mspt_fast, plain, without
+from train.stages import (
+    GUARDS,
+    RECIPES,
+    Guards,
+    Stage,
+    demo,
+    ending_at,
+    mspt,
+    mspt_fast,
+    plain,
+    without,
+)
 
 ALL = ["labels", "u1", "u2"]
 
@@ -18,6 +29,14 @@ def test_progressive_recipes_raise_the_resolution_over_three_stages(recipe, last
     assert len(sizes) == 3
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == last
+
+
+def test_recipes_scale_to_another_final_size() -> None:
+    stages = ending_at(mspt_fast(ALL), 160)
+    assert [stage.size for stage in stages] == [96, 112, 160]
+    assert [stage.name for stage in stages] == ["stage1@96", "stage2@112", "stage3@160"]
+    assert [stage.fitting for stage in stages] == [stage.fitting for stage in mspt_fast(ALL)]
+    assert ending_at(mspt_fast(ALL), 224) == mspt_fast(ALL)
 
 
 def test_each_stage_adds_the_next_source() -> None:
