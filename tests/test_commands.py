@@ -23,6 +23,7 @@ MISSING = {
     "export.onnx": ["--checkpoint", "none", "--out", "student.onnx"],
     "export.tflite": ["--checkpoint", "none", "--out", "student.tflite"],
     "fiqa.score": ["none.tflite", "none.jpg"],
+    "quantize.verify": ["none.tflite", "none.tflite", "--data", "none.csv"],
     "train.ablation": [
         "--data", "none", "--pseudo", "none", "--teacher", "none", "--init", "random", "--out", "a",
     ],

@@ -29,8 +29,10 @@ def manifest(kind: Any, **changes: Any) -> Manifest:
     )
 
 
-def write_tflite(path: Path, dtype: str = "float32", batch: int = 1, **changes: Any) -> Path:
-    write_artifact(path, tflite_body(dtype, batch), manifest("tflite", **changes))
+def write_tflite(
+    path: Path, dtype: str = "float32", batch: int = 1, sign: int = 1, **changes: Any
+) -> Path:
+    write_artifact(path, tflite_body(dtype, batch, sign), manifest("tflite", **changes))
     return path
 
 
@@ -39,7 +41,7 @@ def write_onnx(path: Path, **changes: Any) -> Path:
     return path
 
 
-def tflite_body(dtype: str = "float32", batch: int = 1) -> bytes:
+def tflite_body(dtype: str = "float32", batch: int = 1, sign: int = 1) -> bytes:
     """MEAN, FULLY_CONNECTED, LOGISTIC; integer inputs go through one DEQUANTIZE."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as fb
@@ -88,7 +90,7 @@ def tflite_body(dtype: str = "float32", batch: int = 1) -> bytes:
     operator(
         op.MEAN, 1, [reals, axes], means, (fb.BuiltinOptions.ReducerOptions, fb.ReducerOptionsT())
     )
-    weights, bias = tensor("weights", [1, 3], real, WEIGHTS), tensor("bias", [1], real, BIAS)
+    weights, bias = tensor("weights", [1, 3], real, sign * WEIGHTS), tensor("bias", [1], real, BIAS)
     logit, score = tensor("logit", [batch, 1], real), tensor("score", [batch, 1], real)
     dense = (fb.BuiltinOptions.FullyConnectedOptions, fb.FullyConnectedOptionsT())
     operator(op.FULLY_CONNECTED, 1, [means, weights, bias], logit, dense)

@@ -20,7 +20,8 @@ def steps(tmp_path: Path) -> list[Step]:
         Namespace(
             data=tmp_path / "data", unlabelled=[tmp_path / "a", tmp_path / "b"],
             out=tmp_path / "chain", teacher_recipe="small", teacher_init="pypi",
-            student="lcnet_050", student_init="random", recipe="mspt_fast", size=160, seed=3, device="cpu",
+            student="lcnet_050", student_init="random", recipe="mspt_fast", size=160, seed=3,
+            device="cpu",
         )
     )  # fmt: skip
 
