@@ -38,7 +38,7 @@ def checkpoint_of(name: str, folder: Path) -> Path:
     """Calmer than other lively networks: random weights magnify rounding as trained ones do not."""
     network = make_lively(QualityNet(name, SIZE), SIZE)
     with torch.no_grad():
-        network.head.weight *= 0.3
+        network.head.weight *= 0.1
     return save_network(folder / name, network, SPEC)
 
 
