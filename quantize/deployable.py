@@ -29,6 +29,7 @@ from quantize.rewrites import (
     fold_batch_norm,
     fold_constants,
     fold_normalisation,
+    rewrite_global_pool,
     rewrite_normalize,
 )
 from train.network import QualityNet
@@ -38,6 +39,7 @@ PROOF_BOUND = 1e-6
 REWRITES: tuple[Rewrite, ...] = (
     fold_batch_norm,
     fold_normalisation,
+    rewrite_global_pool,
     rewrite_hard_activations,
     rewrite_normalize,
 )

@@ -184,6 +184,18 @@ def _pair(value: Any) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
+def rewrite_global_pool(gm: GraphModule) -> Done:
+    """Adaptive pooling to one pixel as the mean it is: exporters leave a strided view else."""
+    found = [
+        node
+        for node in calls(gm, aten.adaptive_avg_pool2d.default)
+        if tuple(_pair(node.args[1])) in ((1,), (1, 1))
+    ]
+    for node in found:
+        replace(node, call(gm, node, aten.mean.dim, node.args[0], [2, 3], True))
+    return Done(len(found))
+
+
 def rewrite_normalize(gm: GraphModule) -> Done:
     """x / max(|x|, eps) as x * rsqrt(max(sum of squares, eps squared)), the same for zero too."""
     places, left = 0, []
