@@ -33,6 +33,7 @@ from quantize.rewrites import (  # noqa: E402
     rewrite_normalize,
 )
 from tests.doubles.lively_networks import make_lively  # noqa: E402
+from tests.doubles.lively_networks import pictures as pictures_of  # noqa: E402
 from train.network import QualityNet  # noqa: E402
 
 SIZE = 32
@@ -200,19 +201,21 @@ def test_normalize_becomes_a_product_also_for_zeros() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("spec", [PreprocessSpec(size=SIZE), IMAGENET], ids=["ours", "imagenet"])
-def test_whole_network_scores_bytes_as_the_checkpoint_does(name: str, spec: Any) -> None:
-    network = make_lively(QualityNet(name, SIZE), SIZE)
+@pytest.mark.parametrize("mean", [128.0, 117.3], ids=["ours", "another"])
+def test_whole_network_scores_bytes_as_the_checkpoint_does(name: str, mean: float) -> None:
+    size = 64  # smaller, a random network is so steep that float32 shows
+    spec = PreprocessSpec(size=size, mean=(mean,) * 3, std=(58.4, 57.1, 57.4))
+    network = make_lively(QualityNet(name, size), size)
     found = make_deployable(network, spec, batch=2)
-    assert found.spec == PreprocessSpec(size=SIZE, mean=(128,) * 3, std=(1.0,) * 3)
-    pictures = torch.randint(0, 256, (2, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(1))
+    assert found.spec == PreprocessSpec(size=size, mean=(128,) * 3, std=(1.0,) * 3)
+    pictures = torch.from_numpy(pictures_of(2, size)).float()
     normalised = (pictures - torch.tensor(spec.mean)) / torch.tensor(spec.std)
     with torch.no_grad():
         wanted = network(normalised.permute(0, 3, 1, 2))
-        got = found.module(pictures.float() - 128)
+        got = found.module(pictures - 128)
     assert got.shape == (2, 1)
-    assert wanted.std() > 1e-4
-    torch.testing.assert_close(got[:, 0], wanted, atol=2e-5, rtol=1e-4)
+    assert wanted.std() > 1e-3
+    torch.testing.assert_close(got[:, 0], wanted, atol=2e-5, rtol=1e-5)
     assert all(step.difference <= PROOF_BOUND for step in found.steps)
 
 
