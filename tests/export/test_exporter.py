@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("litert_torch", reason="needs the extra `export`")
 
+import onnx as onnx_package  # noqa: E402
 from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
 
-from export import exporter, onnx, tflite  # noqa: E402
+from export import coreml, exporter, onnx, tflite  # noqa: E402
 from export.exporter import Judge  # noqa: E402
 from export.parity import extremes, parity_pictures, reference_scores  # noqa: E402
 from fiqa.contract import PreprocessSpec  # noqa: E402
@@ -26,6 +28,7 @@ from fiqa.runtime import Scorer  # noqa: E402
 from quantize import convert  # noqa: E402
 from quantize.deployable import make_deployable  # noqa: E402
 from quantize.flatbuffer import has_outside_buffers, to_bytes  # noqa: E402
+from quantize.mil_executor import MilProgram  # noqa: E402
 from tests.doubles.checkpoints import save_network  # noqa: E402
 from tests.doubles.lively_networks import make_lively  # noqa: E402
 from tests.doubles.tiny_sets import TINY, make_set  # noqa: E402
@@ -63,7 +66,7 @@ def run(command: Any, checkpoint: Path, out: Path, *more: str) -> int:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("command", [tflite, onnx], ids=["tflite", "onnx"])
-def test_artifact_scores_as_its_checkpoint_and_says_where_it_comes_from(
+def test_file_scores_as_its_checkpoint_and_says_where_it_comes_from(
     command: Any, precision: str, checkpoint: Path, tmp_path: Path, ready: None
 ) -> None:
     out = tmp_path / f"student.{command.__name__.split('.')[-1]}"
@@ -103,36 +106,76 @@ def test_mobilenets_have_no_transpose_and_one_partition(
     assert graph["ops"].keys() >= {"CONV_2D", "FULLY_CONNECTED"}
 
 
-def perturbed(data: bytes, change: Callable[[np.ndarray], None]) -> bytes:
-    """The same model with one weight changed."""
+def test_package_is_proved_by_the_executor_and_core_ml_stays_unchecked_elsewhere(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "student.mlpackage"
+    assert run(coreml, checkpoint, out) == 0
+    network, source = load_checkpoint(checkpoint)
+    pictures = parity_pictures(None, SPEC)
+    difference = MilProgram.load(out).run(pictures) - reference_scores(network, SPEC, pictures)
+    assert np.abs(difference).max() <= 1e-5
+    manifest = read_manifest(out)
+    assert manifest.parent_sha256 == source.sha256
+    by_name = {check.name: check for check in manifest.checks}
+    assert by_name["parity in the MIL executor"].status == "passed"
+    here = by_name["parity in Core ML"]
+    assert here.status == ("passed" if sys.platform == "darwin" else "unchecked")
+    assert here.reason
+
+
+def other_tflite(data: bytes, value: float) -> bytes:
+    """The same model with its largest weight changed, and so the two below."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     weights = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
     values = np.frombuffer(bytes(weights.data), np.float32).copy()
-    change(values)
+    values[np.abs(values).argmax()] = value
     weights.data = np.frombuffer(values.tobytes(), np.uint8)
     return to_bytes(model)
 
 
+def other_onnx(data: bytes, value: float) -> bytes:
+    model = onnx_package.load_from_string(data)
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[np.abs(values).argmax()] = value
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return bytes(model.SerializeToString())
+
+
+def other_package(package: Path, value: float) -> Path:
+    (blob,) = package.rglob("weight.bin")
+    data = bytearray(blob.read_bytes())
+    middle = len(data) // 8 * 4
+    data[middle : middle + 4] = np.float32(value).tobytes()
+    blob.write_bytes(bytes(data))
+    return package
+
+
+CHANGES = {tflite: other_tflite, onnx: other_onnx, coreml: other_package}
+
+
 @pytest.mark.parametrize("value", [30.0, np.nan], ids=["another", "nan"])
+@pytest.mark.parametrize("command", CHANGES, ids=["tflite", "onnx", "coreml"])
 def test_one_other_weight_fails_the_proof_and_nothing_is_written(
+    command: Any,
     value: float,
-    converted: bytes,
     checkpoint: Path,
     tmp_path: Path,
+    ready: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def change(values: np.ndarray) -> None:
-        values[np.abs(values).argmax()] = value
-
-    broken = perturbed(converted, change)
-    monkeypatch.setattr(tflite, "to_tflite", lambda deployable: broken)
-    out = tmp_path / "student.tflite"
-    assert run(tflite, checkpoint, out, "--json") == 1
+    name = command.__name__.split(".")[-1].upper()
+    form = getattr(command, name)
+    build, change = form.builders["fp32"], CHANGES[command]
+    monkeypatch.setitem(form.builders, "fp32", lambda *args: change(build(*args), value))
+    out = tmp_path / f"student{form.suffix}"
+    assert run(command, checkpoint, out, "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert (document["status"], document["artifact"]) == ("no", None)
     failed = [check["name"] for check in document["checks"] if check["status"] == "failed"]
-    assert failed == ["parity in the TFLite runtime"]
+    assert failed[0] == f"parity in {form.judges[0].name}"
     assert list(tmp_path.iterdir()) == []
 
 
