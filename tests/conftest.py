@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import random
 import socket
 import sys
@@ -10,6 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+# Before torch is loaded: nets are tiny here, and on a busy machine a second OpenMP thread makes
+# every operation wait for its turn.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
