@@ -117,7 +117,10 @@ def stored_tensor(data: bytes, dtype: str, shape: Sequence[int]) -> Tensor:
     count = math.prod(shape)
     packed = re.fullmatch(r"(u?)int([12346])", dtype)
     if packed is None:
-        return _plain(np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).reshape(shape))
+        stored = np.dtype(dtype)
+        if stored.kind not in "fiub":  # ml_dtypes, once anybody imports it, adds others
+            raise TypeError(f"numbers of type {dtype}")
+        return _plain(np.frombuffer(data, stored.newbyteorder("<")).reshape(shape))
     bits = int(packed[2])
     if len(data) != math.ceil(count * bits / 8):
         raise ValueError("more or fewer bytes than numbers")
