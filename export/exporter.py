@@ -35,6 +35,7 @@ from fiqa.records import to_plain
 from fiqa.runtime import Scorer
 from fiqa.vectors import Floats
 from quantize.deployable import Deployable, make_deployable
+from quantize.muted import muted
 from train.checkpoint import load_checkpoint
 from train.network import QualityNet
 
@@ -184,7 +185,8 @@ def _prove(
     found = []
     for judge in form.judges:
         try:
-            score = judge.open(artifact)
+            with muted():
+                score = judge.open(artifact)
         except MissingDependencyError as error:
             found.append(Check(f"parity in {judge.name}", "unchecked", error.found))
             continue
