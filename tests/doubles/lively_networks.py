@@ -16,7 +16,7 @@ from train.network import QualityNet
 SPREAD = 0.2  # standard deviation of a trained student's scores
 
 
-def make_lively(network: QualityNet, size: int) -> QualityNet:
+def make_lively(network: QualityNet, size: int, spread: float = SPREAD) -> QualityNet:
     """Set statistics of normalisation from noise pictures, and wake LayerScale and the head."""
     torch.manual_seed(0)
     for module in network.modules():
@@ -32,8 +32,7 @@ def make_lively(network: QualityNet, size: int) -> QualityNet:
     nn.init.normal_(network.head.weight)
     with torch.no_grad():
         network.train()(x)
-        spread = network.eval()(x).std()
-        network.head.weight *= SPREAD / spread
+        network.head.weight *= spread / network.train(False)(x).std()
         network.head.bias += 0.5 - network(x).mean()
     return network
 
