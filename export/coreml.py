@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.exporter import Body, Format, Judge, Score, add_export_flags, export, scorer
-from fiqa import cli
+from export.exporter import Body, Format, Judge, Score, open_scorer, run_export
 from fiqa.manifest import Check, TensorSpec
 from fiqa.records import to_plain
 from quantize.convert_coreml import Precision, tensors, to_mlpackage
@@ -26,9 +25,7 @@ from quantize.mil_program import program_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.Parser(__doc__ or "")
-    add_export_flags(parser, tuple(COREML.builders))
-    return cli.run(parser, lambda args: export(COREML, args), argv)
+    return run_export(COREML, __doc__ or "", argv)
 
 
 def _build(deployable: Deployable, folder: Path, precision: Precision) -> Path:
@@ -68,7 +65,7 @@ COREML = Format(
     },
     finish=lambda body, _: body,
     inspect=_inspect,
-    judges=(Judge("the MIL executor", _execute), Judge("Core ML", scorer())),
+    judges=(Judge("the MIL executor", _execute), Judge("Core ML", open_scorer)),
     tensors=_tensors,
     packages=("torch", "timm", "coremltools"),
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from export.parity import parity_check, parity_pictures, reference_scores
-from fiqa.cli import Outcome, Parser
+from fiqa import cli
 from fiqa.contract import Bytes
 from fiqa.errors import InputError, MissingDependencyError
 from fiqa.files import refuse_existing, require_writable
@@ -34,7 +34,7 @@ from fiqa.manifest import (
 from fiqa.records import to_plain
 from fiqa.runtime import Scorer
 from fiqa.vectors import Floats
-from quantize.deployable import Deployable, make_deployable
+from quantize.deployable import INPUT, OUTPUT, Deployable, make_deployable
 from quantize.muted import muted
 from train.checkpoint import load_checkpoint
 from train.network import QualityNet
@@ -67,25 +67,28 @@ class Format:
     packages: tuple[str, ...]  # whose versions are recorded
 
 
-def add_export_flags(parser: Parser, precisions: Sequence[str]) -> None:
+def run_export(form: Format, description: str, argv: Sequence[str] | None) -> int:
+    """The whole command."""
+    parser = cli.Parser(description)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="folder of a trained or imported network")
     add("--out", type=Path, required=True, help="file to write")
-    add("--precision", choices=precisions, default="fp32")
+    add("--precision", choices=tuple(form.builders), default="fp32")
     add("--size", type=int, help="side of the pictures in pixels (default: the checkpoint's)")
     add("--batch", type=int, default=1, help="pictures at once")
     add("--data", type=Path, help="label set for the proof (default: faces are drawn)")
     add("--overwrite", action="store_true", help="replace --out if it exists")
+    return cli.run(parser, lambda args: export(form, args), argv)
 
 
 def float_tensors(deployable: Deployable) -> tuple[TensorSpec, TensorSpec]:
     """Input and output of a float artifact."""
     size, batch = deployable.spec.size, deployable.batch
-    picture = TensorSpec("image", (batch, size, size, 3), "float32", "NHWC")
-    return picture, TensorSpec("score", (batch, 1), "float32", "N1")
+    picture = TensorSpec(INPUT, (batch, size, size, 3), "float32", "NHWC")
+    return picture, TensorSpec(OUTPUT, (batch, 1), "float32", "N1")
 
 
-def export(form: Format, args: Namespace) -> Outcome:
+def export(form: Format, args: Namespace) -> cli.Outcome:
     """Build, look, prove, and write what was proved."""
     _check(form, args)
     labels = read_labels(args.data) if args.data else None
@@ -134,9 +137,9 @@ def open_network(checkpoint: Path, size: int | None) -> tuple[QualityNet, Manife
     return other.eval(), dataclasses.replace(manifest, preprocess=spec)
 
 
-def scorer(runtime: str = "auto") -> Callable[[Path], Score]:
-    """Opens an artifact in its runtime, as users of the file will."""
-    return lambda path: Scorer(path, runtime=runtime).score_bytes
+def open_scorer(path: Path) -> Score:
+    """The artifact in its runtime, as users of the file will have it."""
+    return Scorer(path).score_bytes
 
 
 # ---------------------------------------------------------------- the steps
@@ -194,7 +197,7 @@ def _prove(
     return found
 
 
-def _outcome(out: Path, manifest: Manifest, lines: list[str], ok: bool) -> Outcome:
+def _outcome(out: Path, manifest: Manifest, lines: list[str], ok: bool) -> cli.Outcome:
     shown = [*lines, "", *map(_describe, manifest.checks), ""]
     shown.append(f"wrote {out}" if ok else f"{out} was not written: a check failed")
     document = {
@@ -203,7 +206,7 @@ def _outcome(out: Path, manifest: Manifest, lines: list[str], ok: bool) -> Outco
         "graph": manifest.recipe["graph"],
         "checks": [to_plain(check) for check in manifest.checks],
     }
-    return Outcome("\n".join(shown), document, ok)
+    return cli.Outcome("\n".join(shown), document, ok)
 
 
 def _describe(check: Check) -> str:

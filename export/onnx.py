@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from export.exporter import Body, Format, Judge, add_export_flags, export, float_tensors, scorer
-from fiqa import cli
+from export.exporter import Body, Format, Judge, float_tensors, open_scorer, run_export
 from fiqa.manifest import Check
 from fiqa.records import to_plain
 from quantize.convert_onnx import store_as_fp16, to_onnx
@@ -22,9 +21,7 @@ from quantize.graph import describe, onnx_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.Parser(__doc__ or "")
-    add_export_flags(parser, tuple(ONNX.builders))
-    return cli.run(parser, lambda args: export(ONNX, args), argv)
+    return run_export(ONNX, __doc__ or "", argv)
 
 
 def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:
@@ -42,7 +39,7 @@ ONNX = Format(
     },
     finish=lambda body, _: body,
     inspect=_inspect,
-    judges=(Judge("onnxruntime", scorer()),),
+    judges=(Judge("onnxruntime", open_scorer),),
     tensors=float_tensors,
     packages=("torch", "timm", "onnx", "onnxscript", "onnxsim", "onnxruntime"),
 )

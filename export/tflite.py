@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from export.exporter import Body, Format, Judge, add_export_flags, export, float_tensors, scorer
+from export.exporter import Body, Format, Judge, float_tensors, open_scorer, run_export
 from export.tflite_metadata import with_metadata
-from fiqa import cli
 from fiqa.manifest import Check, Manifest
 from fiqa.records import to_plain
 from quantize.ai_edge import cast_to_fp16
@@ -26,9 +25,7 @@ from quantize.graph import describe, tflite_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.Parser(__doc__ or "")
-    add_export_flags(parser, tuple(TFLITE.builders))
-    return cli.run(parser, lambda args: export(TFLITE, args), argv)
+    return run_export(TFLITE, __doc__ or "", argv)
 
 
 def _finish(body: Body, manifest: Manifest) -> Body:
@@ -57,7 +54,7 @@ TFLITE = Format(
     },
     finish=_finish,
     inspect=_inspect,
-    judges=(Judge("the TFLite runtime", scorer()),),
+    judges=(Judge("the TFLite runtime", open_scorer),),
     tensors=float_tensors,
     packages=("torch", "timm", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
 )

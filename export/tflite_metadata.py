@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 
 from fiqa.contract import PreprocessSpec
-from fiqa.manifest import Manifest, ScoreSpec
+from fiqa.manifest import MANIFEST_FILE, Manifest, ScoreSpec
 from quantize.flatbuffer import input_and_output, read_model, schema, to_bytes, type_name
 
 NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
-MANIFEST_FILE = "fiqa_manifest.json"  # as fiqa.manifest packs it
 MIN_PARSER_VERSION = "1.0.0"  # nothing younger than the first schema is used
 FEATURE, IMAGE = 1, 2  # union ContentProperties
 NORMALIZATION = 1  # union ProcessUnitOptions

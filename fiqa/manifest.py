@@ -29,6 +29,7 @@ from fiqa.mlpackage import ENTRY, is_package, read_package, write_package
 from fiqa.records import check_schema, from_plain, parse_json, to_plain
 
 SCHEMA = 1
+MANIFEST_FILE = f"{ENTRY}.json"  # in the zip behind a .tflite
 WEIGHTS, SIDECAR = "weights.safetensors", "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 TFLITE_IDENTIFIER = b"TFL3"
@@ -210,7 +211,7 @@ def split_artifact(data: bytes, name: str) -> tuple[bytes, bytes | None]:
     """(body without the embedded manifest, manifest text or None)."""
     if artifact_kind(data, name) == "tflite":
         return _split_tflite(data, name)
-    return _split_onnx(data, name)
+    return protobuf.take_entry(data, ONNX_METADATA_FIELD, ENTRY, name)
 
 
 def embed(body: bytes, manifest: Manifest) -> bytes:
@@ -218,7 +219,7 @@ def embed(body: bytes, manifest: Manifest) -> bytes:
     manifest = dataclasses.replace(manifest, sha256=sha256_bytes(body))
     text = manifest.to_json().encode()
     if manifest.kind == "tflite":
-        return body + _zip_of(f"{ENTRY}.json", text)
+        return body + _zip_of(MANIFEST_FILE, text)
     if manifest.kind == "onnx":
         return body + protobuf.field(ONNX_METADATA_FIELD, protobuf.entry(ENTRY, text))
     raise AssertionError(f"no embedding for {manifest.kind}")
@@ -277,7 +278,7 @@ def _split_tflite(data: bytes, name: str) -> tuple[bytes, bytes | None]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            wanted = [entry for entry in entries if entry.filename == f"{ENTRY}.json"]
+            wanted = [entry for entry in entries if entry.filename == MANIFEST_FILE]
             if not wanted:
                 return data, None
             if wanted[0].file_size > MAX_MANIFEST_BYTES:
@@ -298,15 +299,3 @@ def _zip_of(name: str, content: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
     return buffer.getvalue()
-
-
-def _split_onnx(data: bytes, name: str) -> tuple[bytes, bytes | None]:
-    body, text = bytearray(), None
-    for number, content, raw in protobuf.fields(data, name):
-        if number == ONNX_METADATA_FIELD and content is not None:
-            key, value = protobuf.pair(content, name)
-            if key == ENTRY.encode():
-                text = value
-                continue
-        body += raw
-    return bytes(body), text

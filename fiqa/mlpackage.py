@@ -92,15 +92,9 @@ def _split_description(description: bytes, name: str) -> tuple[bytes, bytes | No
     kept, text = bytearray(), None
     for number, content, raw in protobuf.fields(description, name):
         if number == METADATA and content is not None:
-            metadata = bytearray()
-            for inner, value, inner_raw in protobuf.fields(content, name):
-                if inner == USER_DEFINED and value is not None:
-                    key, found = protobuf.pair(value, name)
-                    if key == ENTRY.encode():
-                        text = found
-                        continue
-                metadata += inner_raw
-            raw = protobuf.field(METADATA, bytes(metadata)) if metadata else b""
+            metadata, found = protobuf.take_entry(content, USER_DEFINED, ENTRY, name)
+            text = text if found is None else found
+            raw = protobuf.field(METADATA, metadata) if metadata else b""
         kept += raw
     return bytes(kept), text
 

@@ -54,6 +54,19 @@ def pair(content: bytes, name: str) -> tuple[bytes | None, bytes | None]:
     return found.get(1), found.get(2)
 
 
+def take_entry(data: bytes, number: int, key: str, name: str) -> tuple[bytes, bytes | None]:
+    """(the message without the entry `key` of its map `number`, value of that entry or None)."""
+    rest, found = bytearray(), None
+    for own, content, raw in fields(data, name):
+        if own == number and content is not None:
+            given, value = pair(content, name)
+            if given == key.encode():
+                found = value
+                continue
+        rest += raw
+    return bytes(rest), found
+
+
 def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -27,10 +27,6 @@ def calls(gm: GraphModule, *targets: Any) -> list[Node]:
 def argument(node: Node, place: int, default: Any = None) -> Any:
     """A positional argument, which torch.export leaves out where it is the default."""
     return node.args[place] if len(node.args) > place else default
-
-
-def inputs(node: Node) -> Iterator[Node]:
-    yield from node.all_input_nodes
 
 
 def constant(gm: GraphModule, node: Node | None) -> Tensor | None:
@@ -82,6 +78,13 @@ def weights(gm: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
         return weight, weight.new_zeros(weight.shape[0])
     bias = constant(gm, bias_node)
     return None if bias is None else (weight, bias)
+
+
+def known_weights(gm: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
+    """The same where the caller knows them to be constants."""
+    found = weights(gm, node)
+    assert found is not None  # a timm network computes no weights
+    return found
 
 
 def tidy(gm: GraphModule) -> None:

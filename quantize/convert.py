@@ -6,11 +6,9 @@ import tempfile
 from pathlib import Path
 
 from fiqa.errors import ArtifactError, MissingDependencyError
-from quantize.deployable import Deployable
+from quantize.deployable import INPUT, OUTPUT, Deployable
 from quantize.flatbuffer import flatten_biases, read_model, rename_io, to_bytes
 from quantize.muted import muted
-
-INPUT, OUTPUT = "image", "score"
 
 
 class ConversionError(ArtifactError):

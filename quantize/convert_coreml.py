@@ -23,10 +23,10 @@ from fiqa.errors import ArtifactError, InputError
 from fiqa.files import writing_folder
 from fiqa.manifest import TensorSpec
 from quantize.coremltools_loader import load_coremltools, quiet
+from quantize.deployable import BYTE_CENTRE, INPUT, OUTPUT
 
 Precision = Literal["fp32", "fp16"]
 
-INPUT, OUTPUT = "image", "score"
 DESCRIPTION = "Face image quality: one score for a square face picture, higher is better"
 
 
@@ -67,7 +67,7 @@ def to_model(module: nn.Module, size: int, *, precision: Precision = "fp32", bat
                     coremltools.ImageType(
                         INPUT,
                         shape=shape,
-                        bias=[-128.0] * 3,
+                        bias=[-float(BYTE_CENTRE)] * 3,
                         color_layout=coremltools.colorlayout.RGB,
                     )
                 ],

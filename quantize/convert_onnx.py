@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from fiqa.errors import MissingDependencyError
-from quantize.convert import INPUT, OUTPUT, conversion_error
-from quantize.deployable import Deployable
+from quantize.convert import conversion_error
+from quantize.deployable import INPUT, OUTPUT, Deployable
 from quantize.muted import muted
 
 OPSET = 18  # the first with every operation our students need; older runtimes read it too

@@ -34,6 +34,7 @@ from quantize.rewrites import (
 )
 from train.network import QualityNet
 
+INPUT, OUTPUT = "image", "score"  # names in every artifact
 BYTE_CENTRE = 128  # r = byte - 128: int8 with scale 1 and zero point 0
 PROOF_BOUND = 1e-6
 REWRITES: tuple[Rewrite, ...] = (

@@ -20,6 +20,7 @@ from quantize.aten import (
     calls,
     constant,
     is_call,
+    known_weights,
     replace,
     set_weights,
     weights,
@@ -49,8 +50,7 @@ def rewrite_hard_activations(gm: GraphModule) -> Done:
             break
         left |= scaling.blocked
     for node, factor in scaling.absorbed.items():
-        weight, _ = weights(gm, node) or (None, None)
-        assert weight is not None  # _follow absorbs into constants only
+        weight, _ = known_weights(gm, node)  # _follow absorbs into constants only
         set_weights(gm, node, weight / factor, None)
     for node in chosen:
         _rewrite(gm, node)

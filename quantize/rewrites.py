@@ -22,8 +22,8 @@ from quantize.aten import (
     call,
     calls,
     constant,
-    inputs,
     is_call,
+    known_weights,
     replace,
     set_weights,
     weights,
@@ -76,7 +76,7 @@ def fold_constants(gm: GraphModule) -> Done:
     for node in gm.graph.nodes:
         if node.op == "get_attr":
             values[node] = constant(gm, node)
-        elif node.op == "call_function" and all(one in values for one in inputs(node)):
+        elif node.op == "call_function" and all(one in values for one in node.all_input_nodes):
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: values[one])
             values[node] = node.target(*args, **kwargs)
     folded = [
@@ -139,7 +139,7 @@ def fold_normalisation(gm: GraphModule) -> Done:
     )
     keeps_shift = is_padded and bool(shift.any())
     for conv in convolutions:
-        weight, bias = _own(gm, conv)
+        weight, bias = known_weights(gm, conv)
         weight = weight * scale.reshape(1, -1, 1, 1)
         if not keeps_shift:
             bias = bias - (weight * shift.reshape(1, -1, 1, 1)).sum((1, 2, 3))
@@ -166,12 +166,6 @@ def _vector(gm: GraphModule, node: Node) -> Tensor:
     value = constant(gm, argument(node, 1))
     assert value is not None  # built as one
     return value.flatten()
-
-
-def _own(gm: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
-    found = weights(gm, node)
-    assert found is not None  # a timm network computes no weights
-    return found
 
 
 def _first_input(node: Node) -> Node:

@@ -14,6 +14,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,7 @@ def _sizes(variant: Variant) -> list[int]:
     return [stage.size for stage in RECIPES[variant.recipe](["labels"])]
 
 
+@cache
 def _multiply_adds(student: str, size: int) -> int:
     return cost_of(QualityNet(student, size), size).multiply_adds
 
