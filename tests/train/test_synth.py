@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -318,19 +319,24 @@ def test_rows_come_in_order_of_people_and_index(tmp_path, portraits):
     assert names == [f"images/p{n}_{index:03d}.png" for n in range(6) for index in range(2)]
 
 
-def _heed_interrupts() -> None:
-    """Where the tests themselves run in the background, their children would ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@contextmanager
+def heeding_interrupts():
+    """Processes started meanwhile heed Ctrl-C, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_leaves_no_half_made_set(tmp_path, portraits):
     command = [sys.executable, "-m", "train.synth", "--out", str(tmp_path / "set"), "--faces"]
     command += [str(portraits), "--per-identity", "1000", "--workers", "2", "--quiet"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=_heed_interrupts,
-    )  # fmt: skip
+    with heeding_interrupts():
+        process = subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
     deadline = time.monotonic() + 60
     while not any(tmp_path.glob(".set.*/images/*.png")) and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
