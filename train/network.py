@@ -43,6 +43,10 @@ class QualityNet(nn.Module):
         return self.backbone(x)
 
     def score(self, features: Tensor) -> Tensor:
+        """(B, width) to (B,), in float32 under mixed precision too: bfloat16 has 256 scores."""
+        if torch.is_autocast_enabled(features.device.type):
+            with torch.autocast(features.device.type, enabled=False):
+                return self.head(features.float()).squeeze(1)
         return self.head(features).squeeze(1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,16 @@ def test_a_batch_of_pictures_gives_one_score_each() -> None:
     torch.testing.assert_close(network.score(features), scores)
 
 
+def test_mixed_precision_leaves_the_score_in_float32() -> None:
+    network = QualityNet("lcnet_050", 64).eval()
+    features = torch.rand(64, network.width)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert network.features(torch.randn(1, 3, 64, 64)).dtype == torch.bfloat16
+        scores = network.score(features)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, network.score(features))
+
+
 def test_the_untrained_head_is_small_and_starts_in_the_middle_of_the_range() -> None:
     head = QualityNet("mobilenetv3_small_100", 64).head
     assert head.weight.std().item() == pytest.approx(0.01, rel=0.1)
