@@ -41,7 +41,7 @@ def predict(
     device = next(network.parameters()).device
     with torch.inference_mode():
         for indices in shown:
-            found = network.features(to_input(bank.get(indices), spec).to(device))
+            found = network.features(to_input(bank.get(indices), spec, device))
             features.append(found.float().cpu().numpy())
             scores.append(network.score(found).float().cpu().numpy())
     return Prediction(np.concatenate(scores), np.concatenate(features))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from fiqa.errors import ToolkitError
 from fiqa.files import sha256_bytes
@@ -114,6 +115,8 @@ def make_sample(
     else:
         rng = numbers(identity, index, seed, "degrade")
         degraded = degrade(clean.image, clean.face, rng, group)
+        while not np.ptp(degraded.image):  # all black: the same picture whoever it shows
+            degraded = degrade(clean.image, clean.face, rng, group)
     return Sample(clean, degraded, compare(clean.image, degraded.image, clean.face))
 
 

@@ -103,6 +103,7 @@ class StageTask:
         self.stage, self.study = stages[-1], study
         self.name, self.fitting = self.stage.name, self.stage.fitting
         self.spec = dataclasses.replace(study.spec, size=self.stage.size)
+        self.device = next(learner.parameters()).device
         self.shares = _shares(stages)
         sets = {name: study.sources[name] for name in self.shares}
         pictures = sum(map(len, [*sets.values(), *study.validation.values()]))
@@ -125,7 +126,7 @@ class StageTask:
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         pictures = self.stage.augment.apply(self._pictures(indices), rng)
         targets = {name: torch.from_numpy(all_[indices]) for name, all_ in self.targets.items()}
-        return Batch(to_input(pictures, self.spec), targets)
+        return Batch(to_input(pictures, self.spec, self.device), targets)
 
     def loss(self, learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         scores, projected = learner(batch.pictures)

@@ -123,11 +123,11 @@ def train_checkpoint(
     manifest = Manifest(
         kind="checkpoint", model=network.name, sha256="", preprocess=spec, recipe=facts,
         datasets=tuple(records),
-        metrics=measure(network.cpu(), spec, validation) if result.is_first else (),
+        metrics=measure(network, spec, validation) if result.is_first else (),
         tools=tool_versions("torch", "timm"),
     )  # fmt: skip
     if result.is_first:
-        manifest = save_checkpoint(args.out, network.state_dict(), manifest)
+        manifest = save_checkpoint(args.out, network.cpu().state_dict(), manifest)
     return manifest
 
 

@@ -65,10 +65,18 @@ def test_picture_that_vanishes_in_the_middle_is_named(labels: LabelSet) -> None:
 
 def test_input_is_normalised_and_channels_last() -> None:
     pictures = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    tensor = to_input(pictures, SPEC)
+    tensor = to_input(pictures, SPEC, torch.device("cpu"))
     assert tensor.shape == (2, 3, 4, 4)
     assert tensor[1, 2, 3, 0] == (pictures[1, 3, 0, 2] - 128.0) / 128.0
     assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_bytes_and_normalises_them_to_the_same_input() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    there = to_input(pictures, SPEC, torch.device("cuda"))
+    assert there.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(there.cpu(), to_input(pictures, SPEC, torch.device("cpu")))
 
 
 def test_sources_fill_their_shares_of_an_epoch() -> None:

@@ -118,7 +118,7 @@ def test_the_published_student_of_efficient_fiqa_keeps_its_scores(
 ) -> None:
     model = alive(EfficientFiqaStudent(), spread=0.05)
     assert sum(one.numel() for one in model.parameters()) == 1_179_641  # published: 1.1796 M
-    weights = saved(nn.DataParallel(model) if parallel else model, tmp_path / "student.pt")
+    weights = saved(nn.DataParallel(model).cpu() if parallel else model, tmp_path / "student.pt")
     out = tmp_path / "out"
     assert (
         main([str(weights), "--preset", "efficient_fiqa_student", "--out", str(out), "--json"]) == 0

@@ -19,7 +19,7 @@ from fiqa.contract import Square
 from fiqa.errors import LabelError
 from fiqa.files import sha256_bytes, sha256_file
 from fiqa.labels import Row, read_labels
-from train import synth
+from train import samples, synth
 from train.clean_faces import (
     DrawnPerson,
     PortraitPerson,
@@ -96,6 +96,20 @@ def test_sample_depends_on_identity_index_seed_and_group_alone(source, portraits
     for changed in (("ann", 5, 0), ("ann", 4, 1), ("bob", 4, 0)):
         other = make_sample(person, *changed, "trained", 96)
         assert other.degraded.steps != first.degraded.steps
+
+
+def test_a_picture_that_lost_everything_is_drawn_again(
+    portraits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All black is the same picture for all people, and no label set may hold it twice."""
+    first = iter([np.zeros((96, 96, 3), np.uint8)])
+
+    def degrade_to_black(image, *rest):  # type: ignore[no-untyped-def]
+        return samples.Degraded(next(first, image), ())
+
+    monkeypatch.setattr(samples, "degrade", degrade_to_black)
+    person = PortraitPerson(portraits, (Row(2, "p1.png"),))
+    assert make_sample(person, "ann", 4, 0, "trained", 96).image.std() > 5
 
 
 def test_sample_is_labelled_against_its_own_clean_source(portraits):
