@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.exporter import Body, Format, Judge, Score, open_scorer, run_export
+from export.exporter import run_export
+from export.format import Body, Format, Judge, Score, open_scorer
 from fiqa.manifest import Check, TensorSpec
 from fiqa.records import to_plain
 from quantize.convert_coreml import Precision, tensors, to_mlpackage
@@ -48,7 +49,7 @@ def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:
     return to_plain(facts), lines, []
 
 
-def _tensors(deployable: Deployable) -> tuple[TensorSpec, TensorSpec]:
+def _tensors(_: Body, deployable: Deployable) -> tuple[TensorSpec, TensorSpec]:
     return tensors(deployable.spec.size)
 
 
@@ -63,6 +64,7 @@ COREML = Format(
         "fp32": lambda deployable, folder: _build(deployable, folder, "fp32"),
         "fp16": lambda deployable, folder: _build(deployable, folder, "fp16"),
     },
+    integers={},
     finish=lambda body, _: body,
     inspect=_inspect,
     judges=(Judge("the MIL executor", _execute), Judge("Core ML", open_scorer)),

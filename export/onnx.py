@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from export.exporter import Body, Format, Judge, float_tensors, open_scorer, run_export
+from export.exporter import run_export
+from export.format import Body, Format, Judge, float_tensors, open_scorer
 from fiqa.manifest import Check
 from fiqa.records import to_plain
 from quantize.convert_onnx import store_as_fp16, to_onnx
@@ -37,6 +38,7 @@ ONNX = Format(
         "fp32": lambda deployable, _: to_onnx(deployable),
         "fp16": lambda deployable, _: store_as_fp16(to_onnx(deployable)),
     },
+    integers={},
     finish=lambda body, _: body,
     inspect=_inspect,
     judges=(Judge("onnxruntime", open_scorer),),

@@ -24,6 +24,7 @@ from train.network import QualityNet
 FACES = 64
 DRAWN_SIZE = 160  # pixels
 AT_ONCE = 16
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def reference_scores(network: QualityNet, spec: PreprocessSpec, pictures: Bytes)
     exact = copy.deepcopy(network).double().eval()
     parts = [pictures[at : at + AT_ONCE] for at in range(0, len(pictures), AT_ONCE)]
     with torch.inference_mode():
-        return np.concatenate([exact(to_input(part, spec).double()).numpy() for part in parts])
+        return np.concatenate([exact(to_input(part, spec, CPU).double()).numpy() for part in parts])
 
 
 def parity_check(name: str, scores: Floats, wanted: Floats, precision: str) -> Check:

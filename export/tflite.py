@@ -2,11 +2,15 @@
 
     python -m export.tflite --checkpoint runs/student --out build/student.tflite
     python -m export.tflite --checkpoint runs/student --precision fp16 --out build/half.tflite
+    python -m export.tflite --checkpoint runs/student --precision int8 --out build/int8.tflite \\
+        --calibration data/faces.csv --data data/faces.csv
 
-The file takes (1, S, S, 3) pictures as byte - 128 and carries its contract inside: fiqa.Scorer
-and TFLite's own tools need nothing beside it. Before it gets its name, at least 64 faces and some
-extremes must score in the runtime as they do in the checkpoint: fp32 to 1e-5, fp16 to 2e-3 on
-average. Exit 1: they do not, and nothing is written.
+A float file takes (1, S, S, 3) pictures as byte - 128, an integer one the bytes themselves; both
+carry their contract inside: fiqa.Scorer and TFLite's own tools need nothing beside them. Before
+a file gets its name, it runs: at least 64 faces and some extremes must score as they do in the
+checkpoint, fp32 to 1e-5, fp16 to 2e-3 on average. Integers are judged on --data by what
+(SRCC + PLCC) / 2 lost, with its interval, split by split. Exit 1: the answer is no, and nothing
+has the name that was asked for.
 """
 
 from __future__ import annotations
@@ -14,29 +18,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from export.exporter import Body, Format, Judge, float_tensors, open_scorer, run_export
+from export.exporter import run_export
+from export.format import Body, Format, IntegerJob, Judge, open_scorer
 from export.tflite_metadata import with_metadata
 from fiqa.manifest import Check, Manifest
 from fiqa.records import to_plain
-from quantize.ai_edge import cast_to_fp16
+from quantize.ai_edge import cast_to_fp16, weights_to_int8
 from quantize.convert import to_tflite
 from quantize.flatbuffer import has_outside_buffers
 from quantize.graph import describe, tflite_facts
+from quantize.tflite import integer_tensors, to_integer_tflite
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     return run_export(TFLITE, __doc__ or "", argv)
 
 
+def _integer(job: IntegerJob) -> bytes:
+    assert job.quantised is not None
+    return to_integer_tflite(job.deployable, job.quantised, job.pictures, job.takes)
+
+
 def _finish(body: Body, manifest: Manifest) -> Body:
+    return with_metadata(_bytes(body), manifest)
+
+
+def _bytes(body: Body) -> bytes:
     assert isinstance(body, bytes)
-    return with_metadata(body, manifest)
+    return body
 
 
 def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:
-    assert isinstance(body, bytes)
-    facts = tflite_facts(body)
-    is_inline = not has_outside_buffers(body)
+    facts = tflite_facts(_bytes(body))
+    is_inline = not has_outside_buffers(_bytes(body))
     inline = Check(
         "constants inside the flatbuffer",
         "passed" if is_inline else "failed",
@@ -52,10 +66,14 @@ TFLITE = Format(
         "fp32": lambda deployable, _: to_tflite(deployable),
         "fp16": lambda deployable, _: cast_to_fp16(to_tflite(deployable)),
     },
+    integers={
+        "int8": _integer,
+        "dynamic": lambda job: weights_to_int8(to_tflite(job.deployable)),
+    },
     finish=_finish,
     inspect=_inspect,
     judges=(Judge("the TFLite runtime", open_scorer),),
-    tensors=float_tensors,
+    tensors=lambda body, _: integer_tensors(_bytes(body)),
     packages=("torch", "timm", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
 )
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from fiqa.errors import MissingDependencyError
 from quantize.flatbuffer import read_model, to_bytes
+from quantize.integer_places import Range
 from quantize.muted import muted
 
 EVERYTHING = ".*"  # regular expression over tensor names
@@ -14,6 +19,39 @@ EVERYTHING = ".*"  # regular expression over tensor names
 def cast_to_fp16(data: bytes) -> bytes:
     """Weights stored as float16 and widened when the model is loaded: half the size."""
     return _quantized(data, _fp16_recipe())
+
+
+def weights_to_int8(data: bytes) -> bytes:
+    """Weights in 8 bits, activations float and rounded as they come: TFLite's dynamic range."""
+    return _quantized(data, _load().recipe.dynamic_wi8_afp32())
+
+
+def quantise_all(data: bytes, ranges: Mapping[str, Range], takes: str) -> bytes:
+    """Everything in 8 bits, activations by `ranges`; the picture as uint8, int8 or float."""
+    aeq = _load()
+    manager = aeq.recipe_manager.RecipeManager()
+    manager.add_static_config(
+        regex=EVERYTHING,
+        operation_name=aeq.qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    rules = manager.get_quantization_recipe()
+    picture = copy.deepcopy(rules[0]) | {"operation": "INPUT"}
+    if takes == "uint8":
+        picture["op_config"]["activation_tensor_config"]["dtype"] = "UINT"
+        rules.append(picture)
+    elif takes == "float":
+        picture["algorithm_key"] = aeq.algorithm_manager.AlgorithmName.NO_QUANTIZE
+        rules.append(picture)
+    return _quantized(data, rules, {name: _as_statistics(one) for name, one in ranges.items()})
+
+
+def _as_statistics(covered: Range) -> dict[str, Any]:
+    return {
+        name: np.full((1, 1, 1, 1), value, np.float32)
+        for name, value in (("min", covered.low), ("max", covered.high))
+    }
 
 
 def _fp16_recipe() -> list[dict[str, Any]]:
@@ -35,12 +73,14 @@ def _fp16_recipe() -> list[dict[str, Any]]:
     return recipe
 
 
-def _quantized(data: bytes, recipe: list[dict[str, Any]]) -> bytes:
+def _quantized(
+    data: bytes, recipe: list[dict[str, Any]], ranges: dict[str, Any] | None = None
+) -> bytes:
     aeq = _load()
     with muted():
         quantizer = aeq.quantizer.Quantizer(bytearray(data))
         quantizer.load_quantization_recipe(recipe)
-        result = quantizer.quantize(enable_progress_report=False)
+        result = quantizer.quantize(ranges, enable_progress_report=False)
     return to_bytes(read_model(bytes(result.quantized_model)))  # constants inside again
 
 
@@ -50,6 +90,7 @@ def _load() -> Any:
             import ai_edge_quantizer
             import ai_edge_quantizer.algorithm_manager
             import ai_edge_quantizer.quantizer
+            import ai_edge_quantizer.recipe
             import ai_edge_quantizer.recipe_manager
     except ImportError as error:
         raise MissingDependencyError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ aten: Any = torch.ops.aten
 CONV, LINEAR = aten.conv2d.default, aten.linear.default
 
 
-def is_call(node: object, *targets: Any) -> bool:
+def is_call(node: object, *targets: Any) -> TypeGuard[Node]:
     return isinstance(node, Node) and node.op == "call_function" and node.target in targets
 
 

@@ -12,7 +12,7 @@ is judged by agreement with the float model. Exit 1 unless every split passes.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from fiqa.engines import RUNTIMES
 from fiqa.labels import LabelSet, read_labels
 from fiqa.records import to_plain
 from fiqa.score import read_spec
+from fiqa.vectors import Floats
 from quantize.guard import GuardPolicy, Verdict, decide
 from train.any_model import AnyModel, open_model
 from train.evaluation import choose_splits
@@ -49,7 +50,9 @@ def _verify(args: Namespace) -> cli.Outcome:
     after = _open(args.quantised_model, args.quantised_preprocess, args.runtime)
     labels = read_labels(args.data, root=args.root, scored=False)
     threshold = before.manifest.score.threshold if before.manifest else None
-    verdicts = judge(before, after, labels, GuardPolicy(args.max_drop, threshold), args.split)
+    verdicts = judge(
+        before.score, after.score, labels, GuardPolicy(args.max_drop, threshold), args.split
+    )
     document = {
         "float": to_plain(before.facts),
         "quantised": to_plain(after.facts),
@@ -61,17 +64,17 @@ def _verify(args: Namespace) -> cli.Outcome:
 
 
 def judge(
-    before: AnyModel,
-    after: AnyModel,
+    before: Callable[[LabelSet], Floats],
+    after: Callable[[LabelSet], Floats],
     labels: LabelSet,
     policy: GuardPolicy,
     splits: Sequence[str] | None = None,
 ) -> dict[str, Verdict]:
-    """A verdict a split, by name."""
+    """A verdict a split, by name, from what gives the scores of a set before and after."""
     first = [name for name in JUDGED_FIRST if name in labels.split_names]
     parts = choose_splits(labels, splits or first or None)
     return {
-        name: decide(before.score(part), after.score(part), _scores(part), part.identities, policy)
+        name: decide(before(part), after(part), _scores(part), part.identities, policy)
         for name, part in parts.items()
     }
 

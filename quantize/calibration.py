@@ -1,0 +1,54 @@
+"""The pictures that ranges and corrections come from: a fixed few of a label set, its hash kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fiqa.contract import PreprocessSpec
+from fiqa.errors import InputError
+from fiqa.labels import LabelSet, read_labels
+from fiqa.manifest import DataRecord
+from quantize.deployable import BYTE_CENTRE
+from train.data import PictureBank
+
+PICTURES = 200  # more did not help
+FEWEST = 20
+FINAL = ("test", "test_ood")  # splits that nothing is tuned on
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`pictures` are (N, S, S, 3) bytes - 128; scores are never looked at."""
+
+    pictures: Tensor
+    record: DataRecord
+
+
+def read_calibration(path: Path, spec: PreprocessSpec) -> Calibration:
+    """Pictures of the split train where the set has one, else of all that is not for testing."""
+    labels = read_labels(path, scored=False)
+    if "train" in labels.split_names:
+        chosen = labels.select("train")
+    else:
+        rows = tuple(row for row in labels.rows if row.split not in FINAL)
+        chosen = dataclasses.replace(labels, rows=rows)
+    if len(chosen) < FEWEST:
+        raise InputError(
+            f"{path} has {len(chosen)} pictures to calibrate with",
+            expected=f"{FEWEST} or more, {PICTURES} are plenty",
+            fix="name a larger set with --calibration",
+        )
+    return Calibration(read_pictures(chosen, spec, PICTURES), chosen.record("calibration"))
+
+
+def read_pictures(labels: LabelSet, spec: PreprocessSpec, most: int) -> Tensor:
+    """Pictures spread evenly over the set, as bytes - 128."""
+    places = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))
+    found = PictureBank(labels, spec, limit_bytes=0).get(places)
+    return torch.from_numpy(found.astype(np.int16) - BYTE_CENTRE)

@@ -1,0 +1,133 @@
+"""Mending what rounding does to a graph: ranges, biases that overflow, outputs that drifted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from quantize.aten import CONV, LINEAR, calls, known_weights, set_weights
+from quantize.gates import THREE, gated
+from quantize.integer_places import HIGH, PICTURE, Range, Ranges, is_activation, range_of
+from quantize.simulation import TINY, Walk, batches
+
+BIAS_BITS = 30  # a bias is an int32 in steps of input scale x weight scale
+GAIN_LIMITS = (0.8, 1.25)  # of a channel's correction
+
+
+def observe(gm: GraphModule, pictures: Tensor) -> dict[str, Range]:
+    """The true range of every stored value over the pictures; no tail is cut.
+
+    What hard-swish clamps to zero anyway needs no steps: its input is cut there.
+    """
+    extent: dict[str, tuple[float, float]] = {}
+
+    def look(node: Node, value: Tensor) -> None:
+        low, high = extent.get(node.name, (0.0, 0.0))
+        extent[node.name] = (min(low, float(value.min())), max(high, float(value.max())))
+
+    with torch.no_grad():
+        for part in batches(pictures):
+            Walk(stored=look).run(gm, part)
+    for x, gate, _ in gated(gm):
+        weight, _ = known_weights(gm, gate)
+        low, high = extent[x.name]
+        extent[x.name] = (max(low, -THREE / float(weight.min())), high)
+    picture = next(node.name for node in gm.graph.nodes if node.op == "placeholder")
+    extent[picture] = PICTURE
+    return {name: Range.holding(*one) for name, one in extent.items()}
+
+
+def fit_biases(gm: GraphModule, ranges: Ranges) -> int:
+    """Keep every bias inside int32; how many channels needed it.
+
+    A dead channel has weights near zero, and so a weight scale in which its bias is larger than
+    any integer: it saturates, and the channel comes alive. Its weights become zero; one tiny
+    weight gives a scale that holds the bias, and a ReLU that is never open gets no bias at all.
+    """
+    mended = 0
+    for node in calls(gm, CONV, LINEAR):
+        source = node.args[0]
+        assert isinstance(source, Node)
+        covered = range_of(source, ranges)
+        if covered is None:
+            continue
+        weight, bias = (one.clone() for one in known_weights(gm, node))
+        step = weight.flatten(1).abs().amax(1).clamp_min(1e-30) / HIGH * covered.scale
+        for channel in torch.nonzero(bias.abs() / step > 2**BIAS_BITS).flatten().tolist():
+            weight[channel] = 0
+            if bias[channel] <= 0 and is_activation(next(iter(node.users))):
+                bias[channel] = 0
+            else:
+                needed = float(bias[channel].abs()) * HIGH / (covered.scale * 2**BIAS_BITS)
+                weight[channel].view(-1)[0] = needed
+            mended += 1
+        set_weights(gm, node, weight, bias)
+    return mended
+
+
+def correct_outputs(
+    gm: GraphModule, reference: GraphModule, ranges: Ranges, pictures: Tensor
+) -> None:
+    """Bring each layer's rounded outputs back to the reference's, channel by channel.
+
+    One pass in the order of the graph: gain and offset that fit best go into weights and bias,
+    and the layers behind see the corrected values. Gates of hard-swish are left alone: their
+    input was cut where they clamp, so that their mean there says nothing.
+    """
+    gates = {gate.name for _, gate, _ in gated(gm)}
+    wanted: dict[str, Tensor] = {}
+    corrected: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def keep(node: Node, value: Tensor) -> None:
+        wanted[node.name] = value.clone()
+
+    def correct(node: Node, value: Tensor) -> Tensor | None:
+        if node.name in gates:
+            return None
+        gain, offset = _affine(value, wanted.pop(node.name))
+        corrected[node.name] = gain, offset
+        return value * _shaped(gain, value) + _shaped(offset, value)
+
+    x = pictures.float()
+    with torch.no_grad():
+        Walk(before_activation=keep).run(reference, x)
+        Walk(dict(ranges), rounds_weights=True, before_activation=correct).run(gm, x)
+    for node in calls(gm, CONV, LINEAR):
+        if node.name not in corrected:
+            continue
+        gain, offset = corrected[node.name]
+        weight, bias = known_weights(gm, node)
+        set_weights(
+            gm, node, weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias * gain + offset
+        )
+    gm.recompile()
+
+
+def correct_scores(gm: GraphModule, ranges: Ranges, pictures: Tensor, wanted: Tensor) -> None:
+    """Gain and offset of the final score, over all pictures, into the last layer."""
+    walk = Walk(dict(ranges), rounds_weights=True)
+    with torch.no_grad():
+        found = torch.cat([walk.run(gm, part) for part in batches(pictures)])
+    gain, offset = _affine(found[:, None], wanted[:, None])
+    last = calls(gm, CONV, LINEAR)[-1]
+    weight, bias = known_weights(gm, last)
+    set_weights(gm, last, weight * gain, bias * gain + offset)
+    gm.recompile()
+
+
+def _affine(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """(gain, offset) a channel of the least squares fit, the gain near one."""
+    last = found.dim() == 3  # (B, tokens, C)
+    axes = (0, 1) if last else (0, 2, 3)[: found.dim() - 1]
+    mean, target = found.mean(axes, keepdim=True), wanted.mean(axes, keepdim=True)
+    variance = ((found - mean) ** 2).mean(axes)
+    covariance = ((found - mean) * (wanted - target)).mean(axes)
+    gain = torch.where(
+        variance > TINY, covariance / variance.clamp_min(TINY), torch.ones_like(variance)
+    ).clamp(*GAIN_LIMITS)
+    return gain, target.flatten() - gain * mean.flatten()
+
+
+def _shaped(values: Tensor, like: Tensor) -> Tensor:
+    return values if like.dim() in (2, 3) else values.reshape(1, -1, 1, 1)

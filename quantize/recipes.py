@@ -1,0 +1,109 @@
+"""Named ways to quantise a graph: which remedies, in which order. Each can be left out.
+
+The graph that comes out computes the same in float, but for the corrections; its ranges and
+weights are ready for the integers.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.fx import GraphModule
+
+from fiqa.errors import InputError
+from quantize.aten import tidy
+from quantize.corrections import correct_outputs, correct_scores, fit_biases, observe
+from quantize.equalisation import channel_extents, equalise
+from quantize.gates import insert_gates
+from quantize.integer_places import Range
+from quantize.ranges import cut_tails
+from quantize.rounding import round_together
+from quantize.simulation import Walk, scores_of
+
+
+@dataclass(frozen=True)
+class QuantRecipe:
+    """The remedies, all exact in float but the corrections and cuts."""
+
+    name: str
+    gates: int | None = None  # hard-swishes that get one, from the first; None: all
+    equalise: bool = True  # channels of a tensor brought to one range
+    cut_tails: bool = True  # ranges narrowed where that moves scores less
+    round_together: bool = True  # weights, not each to its nearest
+    correct: bool = True  # outputs of layers, and of the whole
+
+
+def naive() -> QuantRecipe:
+    """True ranges and nothing else, as converters do it: what the others are measured against."""
+    return QuantRecipe("naive", 0, False, False, False, False)
+
+
+def fastest() -> QuantRecipe:
+    """No gates: hard-swish keeps its plain shape."""
+    return QuantRecipe("fastest", gates=0)
+
+
+def faithful() -> QuantRecipe:
+    """All gates: the scores of the float model, at the price of one cheap operator a swish."""
+    return QuantRecipe("faithful")
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (faithful, fastest, naive)}
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A graph whose weights suit the integers, with the range of every stored value."""
+
+    module: GraphModule
+    ranges: dict[str, Range]
+    recipe: QuantRecipe
+    mended_channels: int  # whose bias left int32
+
+    @property
+    def walk(self) -> Walk:
+        """The simulation of the integer model."""
+        return Walk(dict(self.ranges), rounds_weights=True)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return dataclasses.asdict(self.recipe) | {"mended_channels": self.mended_channels}
+
+
+def named(name: str) -> QuantRecipe:
+    if name not in RECIPES:
+        raise InputError(f"no recipe {name!r}", expected=", ".join(RECIPES))
+    return RECIPES[name]()
+
+
+def quantise(
+    module: GraphModule, example: Tensor, pictures: Tensor, recipe: QuantRecipe
+) -> Quantised:
+    """Prepare a deployable graph for integers on some calibration pictures.
+
+    `pictures` are (N, S, S, 3) bytes - 128, unlabelled. The module stays as it is.
+    """
+    graph = copy.deepcopy(module)
+    wanted = scores_of(graph, pictures)
+    if recipe.gates != 0:
+        insert_gates(graph, recipe.gates)
+        tidy(graph)
+    if recipe.equalise:
+        equalise(graph, channel_extents(graph, pictures), example)
+        tidy(graph)
+    ranges = observe(graph, pictures)
+    mended = fit_biases(graph, ranges)
+    tidy(graph)
+    if recipe.cut_tails:
+        ranges = cut_tails(graph, ranges, pictures)
+    reference = copy.deepcopy(graph)
+    if recipe.round_together:
+        round_together(graph, pictures)
+    if recipe.correct:
+        correct_outputs(graph, reference, ranges, pictures)
+        correct_scores(graph, ranges, pictures, wanted)
+    tidy(graph)
+    return Quantised(graph, ranges, recipe, mended)

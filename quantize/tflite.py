@@ -1,0 +1,173 @@
+"""Quantised graph to an all-integer .tflite, with our own ranges in it.
+
+litert-torch writes the float file, ai-edge-quantizer the integer one. In between, every tensor of
+the file is recognised by its values in the graph, and gets the range that the graph was
+calibrated, corrected or trained with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fiqa.errors import ToolkitError
+from fiqa.manifest import TensorSpec
+from quantize.ai_edge import quantise_all
+from quantize.convert import to_tflite
+from quantize.deployable import INPUT, OUTPUT, Deployable
+from quantize.flatbuffer import input_and_output, read_model, type_name
+from quantize.integer_places import PICTURE, Range, range_of
+from quantize.muted import muted
+from quantize.recipes import Quantised
+from quantize.simulation import Walk
+
+InputType = Literal["uint8", "int8", "float"]
+LOOKS = 2  # pictures that tell tensors apart
+CLOSE = 1e-3  # of a tensor's largest value: float kernels differ by far less
+
+
+class RangeLostError(ToolkitError):
+    """A tensor of the file that is nowhere in the graph."""
+
+
+def to_integer_tflite(
+    deployable: Deployable, quantised: Quantised, pictures: Tensor, takes: InputType
+) -> bytes:
+    """All activations and weights in 8 bits; `pictures` are calibration pictures."""
+    float_file = to_tflite(dataclasses.replace(deployable, module=quantised.module))
+    ranges = tensor_ranges(float_file, quantised, pictures)
+    return quantise_all(float_file, ranges, takes)
+
+
+def tensor_ranges(float_file: bytes, quantised: Quantised, pictures: Tensor) -> dict[str, Range]:
+    """The range of every float tensor that is computed, by its name in the file."""
+    step = max(len(pictures) // LOOKS, 1)
+    shown = pictures[::step][:LOOKS].float()
+    tensors = _tensor_values(float_file, shown.numpy())
+    known = _known_values(quantised, shown)
+    found, lost = {INPUT: Range(*PICTURE)}, []
+    for name, value in tensors.items():
+        if name == INPUT:
+            continue
+        covered = next((r for values, r in known if _same(value, values)), None)
+        if covered is None:
+            lost.append(name)
+        else:
+            found[name] = covered
+    if lost:
+        return found | _measured(float_file, lost, pictures.numpy())
+    return found
+
+
+def integer_tensors(data: bytes) -> tuple[TensorSpec, TensorSpec]:
+    """Input and output of the file as it was written."""
+    model = read_model(data)
+    source, score = (model.subgraphs[0].tensors[index] for index in input_and_output(model))
+    return _spec(source, INPUT, "NHWC"), _spec(score, OUTPUT, "N1")
+
+
+def _spec(tensor: Any, name: str, layout: str) -> TensorSpec:
+    shape, dtype = tuple(tensor.shape), type_name(tensor)
+    if dtype == "float32":
+        return TensorSpec(name, shape, dtype, layout)
+    scale, zero = tensor.quantization.scale[0], tensor.quantization.zeroPoint[0]
+    return TensorSpec(name, shape, dtype, layout, float(scale), int(zero))
+
+
+# ---------------------------------------------------------------- recognising tensors
+
+Values = list[NDArray[np.float32]]  # one array a picture, batch left out
+
+
+def _known_values(quantised: Quantised, shown: Tensor) -> list[tuple[Values, Range]]:
+    """What the graph computes, with the range it has there."""
+    nodes = {node.name: node for node in quantised.module.graph.nodes}
+    seen: dict[str, Values] = {}
+
+    def look(name: str, value: Tensor) -> None:
+        if value.is_floating_point() and value.dim():
+            seen.setdefault(name, []).append(value.numpy().astype(np.float32))
+
+    with torch.no_grad():
+        for picture in shown:
+            Walk(everything=look).run(quantised.module, picture[None])
+    found = [(values, range_of(nodes[name], quantised.ranges)) for name, values in seen.items()]
+    return [(values, covered) for values, covered in found if covered is not None]
+
+
+def _same(tensor: Values, node: Values) -> bool:
+    """Whether they hold the same values, channels last or first."""
+    if tensor[0].size != node[0].size:
+        return False
+    for turn in ((0, 2, 3, 1), None):
+        if turn and node[0].ndim != 4:
+            continue
+        if all(
+            _close(a, b.transpose(turn) if turn else b) for a, b in zip(tensor, node, strict=True)
+        ):
+            return True
+    return False
+
+
+def _close(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    reach = float(np.abs(a).max())
+    return bool(np.abs(a.ravel() - b.ravel()).max() <= CLOSE * reach + 1e-6)
+
+
+def _tensor_values(float_file: bytes, shown: NDArray[np.float32]) -> dict[str, Values]:
+    """Values of the tensors that operators compute, in plain kernels without delegate."""
+    found: dict[str, Values] = {}
+    for name, value in _runs(float_file, shown):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _measured(float_file: bytes, names: list[str], pictures: NDArray[Any]) -> dict[str, Range]:
+    """True ranges of tensors that only the converter knows."""
+    extent = dict.fromkeys(names, (0.0, 0.0))
+    for name, value in _runs(float_file, pictures.astype(np.float32)):
+        if name in extent:
+            low, high = extent[name]
+            extent[name] = min(low, float(value.min())), max(high, float(value.max()))
+    return {name: Range.holding(*one) for name, one in extent.items()}
+
+
+def _runs(float_file: bytes, pictures: NDArray[np.float32]) -> Any:
+    """(tensor, value) of every picture and every computed float tensor."""
+    with muted():
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        interpreter = Interpreter(
+            model_content=float_file,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        interpreter.allocate_tensors()
+    computed = _computed(float_file)
+    details = [one for one in interpreter.get_tensor_details() if one["name"] in computed]
+    source = interpreter.get_input_details()[0]
+    for picture in pictures:
+        batch = np.repeat(picture[None], source["shape"][0], 0)
+        interpreter.set_tensor(source["index"], batch)
+        interpreter.invoke()
+        for one in details:
+            yield one["name"], interpreter.get_tensor(one["index"])[: 1 if len(batch) > 1 else None]
+
+
+def _computed(float_file: bytes) -> set[str]:
+    """Names of the float tensors that are the picture or come out of an operator."""
+    model = read_model(float_file)
+    graph = model.subgraphs[0]
+    indices = {index for operator in graph.operators for index in operator.outputs}
+    indices.update(graph.inputs)
+    tensors = [graph.tensors[index] for index in sorted(indices)]
+    return {_name(one) for one in tensors if type_name(one) == "float32"}
+
+
+def _name(tensor: Any) -> str:
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
