@@ -5,6 +5,7 @@ Matplotlib without pyplot: no window, no global state. Loaded only where plots a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ STYLE: Any = {  # keys of matplotlib
 }
 DPI = 130
 PANEL_IN = 3.3
+MOST_REACH = 5.0  # times the median row: what reaches further stands in figures
 MOST_COLUMNS = 3
 
 
@@ -138,9 +140,18 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
         figure, panels = _panels(len(splits), size=size)
         for axes, split in zip(panels, splits, strict=True):
             found = [row.splits[split].difference for row in changes]
+            edge = _edge([max(abs(one.low), abs(one.high)) for one in found])
             for place, one in zip(places, found, strict=True):
+                if abs(one.value) > edge:  # told in figures: it would press the others flat
+                    side = math.copysign(edge, one.value)
+                    text = f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+                    align = "left" if side < 0 else "right"
+                    axes.text(side, place, text, color=BLUE, va="center", ha=align)
+                    continue
                 axes.plot([one.low, one.high], [place, place], color=BLUE, lw=2)
                 axes.plot([one.value], [place], "o", ms=5, color=BLUE)
+            axes.set_xlim(-edge, edge)
+            axes.set_ylim(-0.6, len(changes) - 0.4)
             axes.axvline(0, color=INK, linewidth=0.8)
             axes.set_yticks(places, [row.name for row in changes])
             axes.set_title(f"{split}: against {rows[0].name}", loc="left")
@@ -148,6 +159,12 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
         for axes in panels[1:]:
             axes.tick_params(labelleft=False)
         _save(figure, path)
+
+
+def _edge(reaches: Sequence[float]) -> float:
+    """Where the axis ends: at what most rows reach, however far single ones lie."""
+    usual = MOST_REACH * sorted(reaches)[len(reaches) // 2]
+    return 1.1 * max((one for one in reaches if one <= usual), default=max(reaches)) or 1.0
 
 
 def _columns(count: int) -> int:

@@ -120,3 +120,9 @@ def test_difference_is_the_mean_over_seeds_with_an_interval_over_people() -> Non
         found.score - np.mean(figures_of(good, good, labels).seeds)
     )
     assert found.difference.high < 0
+
+
+def test_the_table_of_the_docs_is_that_of_the_result_file() -> None:
+    root = Path(__file__).parents[2]
+    kept = read_ablation(root / "results" / "ablation.json")
+    assert table_of(kept).strip() in (root / "docs" / "ablation.md").read_text()
