@@ -20,6 +20,7 @@ from export.format import Body, Format, Judge, Score, open_scorer
 from fiqa.manifest import Check, TensorSpec
 from fiqa.records import to_plain
 from quantize.convert_coreml import Precision, tensors, to_mlpackage
+from quantize.coreml import weights_to_int8
 from quantize.deployable import Deployable
 from quantize.mil_executor import MilProgram
 from quantize.mil_program import program_facts
@@ -64,7 +65,7 @@ COREML = Format(
         "fp32": lambda deployable, folder: _build(deployable, folder, "fp32"),
         "fp16": lambda deployable, folder: _build(deployable, folder, "fp16"),
     },
-    integers={},
+    integers={"dynamic": lambda job: weights_to_int8(job.deployable, job.folder)},
     finish=lambda body, _: body,
     inspect=_inspect,
     judges=(Judge("the MIL executor", _execute), Judge("Core ML", open_scorer)),

@@ -29,9 +29,9 @@ def argument(node: Node, place: int, default: Any = None) -> Any:
     return node.args[place] if len(node.args) > place else default
 
 
-def constant(gm: GraphModule, node: Node | None) -> Tensor | None:
+def constant(gm: GraphModule, node: object) -> Tensor | None:
     """The value of a weight or buffer; None for what is computed from the picture."""
-    if node is None or node.op != "get_attr":
+    if not isinstance(node, Node) or node.op != "get_attr":
         return None
     value = operator.attrgetter(str(node.target))(gm)
     return value.detach() if isinstance(value, Tensor) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
@@ -12,6 +14,7 @@ from quantize.integer_places import HIGH, PICTURE, Range, Ranges, is_activation,
 from quantize.simulation import TINY, Walk, batches
 
 BIAS_BITS = 30  # a bias is an int32 in steps of input scale x weight scale
+STEEPEST = 200.0  # output steps a step of a convolution's sum: XNNPACK takes less than 256
 GAIN_LIMITS = (0.8, 1.25)  # of a channel's correction
 
 
@@ -38,29 +41,35 @@ def observe(gm: GraphModule, pictures: Tensor) -> dict[str, Range]:
     return {name: Range.holding(*one) for name, one in extent.items()}
 
 
-def fit_biases(gm: GraphModule, ranges: Ranges) -> int:
-    """Keep every bias inside int32; how many channels needed it.
+def fit_channels(gm: GraphModule, ranges: Ranges) -> int:
+    """Keep every channel inside what the kernels can count with; how many needed it.
 
     A dead channel has weights near zero, and so a weight scale in which its bias is larger than
-    any integer: it saturates, and the channel comes alive. Its weights become zero; one tiny
+    any int32: it saturates, and the channel comes alive. Its weights become zero; one tiny
     weight gives a scale that holds the bias, and a ReLU that is never open gets no bias at all.
+    A channel so steep that one step of its input leaves the output's range is scaled down until
+    the kernel's multiplier can say it: it stays shut, or saturates, as before.
     """
     mended = 0
     for node in calls(gm, CONV, LINEAR):
-        source = node.args[0]
-        assert isinstance(source, Node)
-        covered = range_of(source, ranges)
-        if covered is None:
+        taken, given = (range_of(one, ranges) for one in (cast(Node, node.args[0]), node))
+        if taken is None or given is None:
             continue
         weight, bias = (one.clone() for one in known_weights(gm, node))
-        step = weight.flatten(1).abs().amax(1).clamp_min(1e-30) / HIGH * covered.scale
+        step = weight.flatten(1).abs().amax(1).clamp_min(1e-30) / HIGH * taken.scale
+        is_shut = is_activation(next(iter(node.users)))
         for channel in torch.nonzero(bias.abs() / step > 2**BIAS_BITS).flatten().tolist():
             weight[channel] = 0
-            if bias[channel] <= 0 and is_activation(next(iter(node.users))):
+            if bias[channel] <= 0 and is_shut:
                 bias[channel] = 0
             else:
-                needed = float(bias[channel].abs()) * HIGH / (covered.scale * 2**BIAS_BITS)
+                needed = float(bias[channel].abs()) * HIGH / (taken.scale * 2**BIAS_BITS)
                 weight[channel].view(-1)[0] = needed
+            mended += 1
+        for channel in torch.nonzero(step / given.scale > STEEPEST).flatten().tolist():
+            gentle = STEEPEST * given.scale / float(step[channel])
+            weight[channel] *= gentle
+            bias[channel] *= gentle
             mended += 1
         set_weights(gm, node, weight, bias)
     return mended

@@ -22,7 +22,7 @@ from quantize.simulation import Walk, batches
 
 ACTIVATION_SHARE = 0.8  # how much the activations' ranges count beside those of the weights
 NEGATIVE_WEIGHT = 2.0  # of what hard-swish lets through below zero: little, and bent
-FLOOR = 1e-4  # of a channel's share of its tensor: dead channels are not blown up
+FLOOR = 1e-4  # a channel's share of its tensor below which it is dead, and not blown up
 MOST = 1e3  # a channel is scaled by at most so much
 
 
@@ -63,7 +63,7 @@ def equalise(gm: GraphModule, extents: Mapping[str, Extent], example: Tensor) ->
     for group in groups:
         scale = _scales(gm, group, extents, swish_inputs)
         if scale is not None:
-            _apply(gm, group, scale)
+            scale_channels(gm, group, scale)
             done += 1
     return Done(done)
 
@@ -85,7 +85,8 @@ def _scales(
     widths |= {_inputs(gm, one) for one in group.consumers}
     if len(widths) != 1:
         return None
-    activation = torch.stack(shares).amax(0).clamp_min(FLOOR)
+    activation = torch.stack(shares).amax(0)
+    activation = torch.where(activation < FLOOR, 1.0, activation)
     full = [one for one in group.consumers if not is_depthwise(gm, one)]
     if not full:
         scale = 1 / activation
@@ -109,7 +110,8 @@ def _column_shares(gm: GraphModule, node: Node) -> Tensor:
     return columns / columns.max().clamp_min(1e-12)
 
 
-def _apply(gm: GraphModule, group: Group, scale: Tensor) -> None:
+def scale_channels(gm: GraphModule, group: Group, scale: Tensor) -> None:
+    """Scale channels where they are made, and back where they are read."""
     for node in group.producers:
         weight, bias = known_weights(gm, node)
         set_weights(gm, node, weight * _along(scale, weight, 0), bias * scale)

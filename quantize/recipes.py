@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 
 from fiqa.errors import InputError
 from quantize.aten import tidy
-from quantize.corrections import correct_outputs, correct_scores, fit_biases, observe
+from quantize.corrections import correct_outputs, correct_scores, fit_channels, observe
 from quantize.equalisation import channel_extents, equalise
 from quantize.gates import insert_gates
 from quantize.integer_places import Range
@@ -61,7 +61,7 @@ class Quantised:
     module: GraphModule
     ranges: dict[str, Range]
     recipe: QuantRecipe
-    mended_channels: int  # whose bias left int32
+    mended_channels: int  # whose bias or slope the kernels could not hold
 
     @property
     def walk(self) -> Walk:
@@ -95,7 +95,7 @@ def quantise(
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)
     ranges = observe(graph, pictures)
-    mended = fit_biases(graph, ranges)
+    mended = fit_channels(graph, ranges)
     tidy(graph)
     if recipe.cut_tails:
         ranges = cut_tails(graph, ranges, pictures)

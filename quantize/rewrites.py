@@ -97,13 +97,13 @@ def fold_batch_norm(gm: GraphModule) -> Done:
     left = []
     for node in found:
         source = node.args[0]
-        gain, bias, mean, variance = (constant(gm, one) for one in node.args[1:5])  # type: ignore
+        gain, bias, mean, variance = (constant(gm, one) for one in node.args[1:5])
         assert mean is not None  # as in every traced network
         assert variance is not None
         scale = torch.rsqrt(variance + float(argument(node, 6)))
         scale = scale if gain is None else scale * gain
         shift = (torch.zeros_like(mean) if bias is None else bias) - mean * scale
-        own = weights(gm, source) if is_call(source, CONV) else None  # type: ignore[arg-type]
+        own = weights(gm, source) if is_call(source, CONV) else None
         if own is not None and len(source.users) == 1:  # type: ignore[union-attr]
             weight = own[0] * scale.reshape(-1, 1, 1, 1)
             set_weights(gm, source, weight, own[1] * scale + shift)  # type: ignore[arg-type]

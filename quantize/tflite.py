@@ -20,13 +20,14 @@ from fiqa.manifest import TensorSpec
 from quantize.ai_edge import quantise_all
 from quantize.convert import to_tflite
 from quantize.deployable import INPUT, OUTPUT, Deployable
-from quantize.flatbuffer import input_and_output, read_model, type_name
+from quantize.flatbuffer import input_and_output, op_name, read_model, type_name
 from quantize.integer_places import PICTURE, Range, range_of
 from quantize.muted import muted
 from quantize.recipes import Quantised
 from quantize.simulation import Walk
 
 InputType = Literal["uint8", "int8", "float"]
+MOVING = frozenset({"PAD", "PADV2", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "SLICE", "SQUEEZE"})
 LOOKS = 2  # pictures that tell tensors apart
 CLOSE = 1e-3  # of a tensor's largest value: float kernels differ by far less
 
@@ -50,11 +51,14 @@ def tensor_ranges(float_file: bytes, quantised: Quantised, pictures: Tensor) -> 
     shown = pictures[::step][:LOOKS].float()
     tensors = _tensor_values(float_file, shown.numpy())
     known = _known_values(quantised, shown)
+    moved = _moved(float_file)
     found, lost = {INPUT: Range(*PICTURE)}, []
     for name, value in tensors.items():
         if name == INPUT:
             continue
-        covered = next((r for values, r in known if _same(value, values)), None)
+        covered = found.get(moved.get(name, "")) or next(
+            (one for values, one in known if _same(value, values)), None
+        )
         if covered is None:
             lost.append(name)
         else:
@@ -167,6 +171,17 @@ def _computed(float_file: bytes) -> set[str]:
     indices.update(graph.inputs)
     tensors = [graph.tensors[index] for index in sorted(indices)]
     return {_name(one) for one in tensors if type_name(one) == "float32"}
+
+
+def _moved(float_file: bytes) -> dict[str, str]:
+    """What operators only move, by the name it gets: it keeps its integers."""
+    model = read_model(float_file)
+    graph = model.subgraphs[0]
+    return {
+        _name(graph.tensors[operator.outputs[0]]): _name(graph.tensors[operator.inputs[0]])
+        for operator in graph.operators
+        if op_name(model, operator) in MOVING
+    }
 
 
 def _name(tensor: Any) -> str:
