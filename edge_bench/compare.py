@@ -91,7 +91,9 @@ def compare(old: BenchResult, new: BenchResult, tolerance: Tolerance) -> list[Fi
             *_scores(name, old, before, new, after, tolerance.drop),
         ]
     canaries = [one for one in summarise_result(new).canaries if one.status == "failed"]
-    findings += [Finding(f"{new.models[one.model].name}, canary", "fail", one.says) for one in canaries]
+    findings += [
+        Finding(f"{new.models[one.model].name}, canary", "fail", one.says) for one in canaries
+    ]
     return findings
 
 

@@ -56,9 +56,14 @@ def where(result: BenchResult, setup: int) -> str:
     return result.plan.setups[setup].name
 
 
+def where_if_many(result: BenchResult, setup: int) -> str:
+    return f", {where(result, setup)}" if len(result.plan.setups) > 1 else ""
+
+
 def judged_line(result: BenchResult, one: Judged) -> str:
     verdict = one.verdict
     split = f", {one.split}" if one.split else ""
+    split += where_if_many(result, one.setup)
     text = f"{verdict.status:12} {result.models[one.model].name}{split}: "
     if verdict.drop is None:
         return text + verdict.reason
@@ -73,7 +78,7 @@ def judged_line(result: BenchResult, one: Judged) -> str:
 
 
 def canary_line(result: BenchResult, one: Canary) -> str:
-    name = result.models[one.model].name
+    name = result.models[one.model].name + where_if_many(result, one.setup)
     return f"{one.status:12} {name}: canary of {one.count} pictures, {one.says}"
 
 

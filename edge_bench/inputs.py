@@ -74,7 +74,9 @@ def read_models(paths: Sequence[Path], contract: PreprocessSpec | None) -> list[
     for path in paths:
         taken = {model.record.name for model in models}
         names = itertools.chain([path.stem], (f"{path.stem}_{n}" for n in itertools.count(2)))
-        models.append(_read_model(path, next(name for name in names if name not in taken), contract))
+        models.append(
+            _read_model(path, next(name for name in names if name not in taken), contract)
+        )
     return models
 
 

@@ -74,7 +74,7 @@ class RunnerRecord:
 
 @dataclass(frozen=True)
 class HostScores:
-    """What this machine's runtime gives for the first pictures: the device must give the same."""
+    """What this machine's runtime gives for the canary: the device must give the same."""
 
     model: int
     runtime: str
@@ -154,6 +154,7 @@ class BenchResult:
     models: tuple[ModelRecord, ...]
     pictures: Pictures
     max_drop: float
+    canary: tuple[int, ...]  # pictures that this machine scores too
     device_after: DeviceFacts | None = None
     host_scores: tuple[HostScores, ...] = ()
     passes: tuple[ScorePass, ...] = ()

@@ -32,8 +32,8 @@ from types import FrameType
 
 from edge_bench import describe
 from edge_bench.errors import DeviceError, ResumeError
-from edge_bench.inputs import Chosen, Model, choose_pictures, read_models
-from edge_bench.plan import Plan, Setup, full_plan, quick_plan
+from edge_bench.inputs import Chosen, Model, choose_pictures, read_models, spread
+from edge_bench.plan import CANARY, Plan, Setup, full_plan, quick_plan
 from edge_bench.result import BenchResult, RunnerRecord, read_result, write_result
 from edge_bench.runner.choose import AUTO, choose_runner
 from edge_bench.runner.request import Runner
@@ -134,12 +134,14 @@ def _begin(
     tools = tool_versions("ai-edge-litert", "ziglang")
     if target.kind == "adb":
         tools["adb"] = adb_version()
-    source = source_of(target, facts.emulator)
+    # An emulated core is to give this machine's scores for every picture, not for a sample.
+    count = len(chosen.rows)
+    canary = spread(count, count if target.kind == "emulated" else CANARY)
     return BenchResult(
         schema=1,
         id=Path(target.folder).name.removeprefix("fiqa-bench-"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=source,
+        source=source_of(target, facts.emulator),
         target=target.name,
         complete=False,
         tools=tools,
@@ -149,6 +151,7 @@ def _begin(
         models=tuple(model.record for model in models),
         pictures=chosen.record(),
         max_drop=args.max_drop,
+        canary=tuple(canary),
     )
 
 
@@ -204,7 +207,6 @@ def resumed(earlier: BenchResult, fresh: BenchResult) -> BenchResult:
         "models": ([m.sha256 for m in earlier.models], [m.sha256 for m in fresh.models]),
         "pictures": (earlier.pictures, fresh.pictures),
         "runner": (_runner(earlier.runner), _runner(fresh.runner)),
-        "source": (earlier.source, fresh.source),
     }
     for name, (before, now) in same.items():
         if before != now:

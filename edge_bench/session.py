@@ -24,9 +24,8 @@ from edge_bench.inputs import (
     host_scores,
     picture_bytes,
     scores_of,
-    spread,
 )
-from edge_bench.plan import CANARY, Setup
+from edge_bench.plan import Setup
 from edge_bench.result import BenchResult, Block, Count, Moment, ScorePass
 from edge_bench.runner.request import Answer, Request, Runner
 from edge_bench.targets.base import Target
@@ -60,19 +59,20 @@ class Session:
     ) -> None:
         self.target, self.runner, self.models, self.chosen = target, runner, models, chosen
         self._keep = keep
-        self._canary = spread(len(chosen.rows), CANARY)
+        self._canary: list[int] = []
         self._files: list[Files] = []
+        self._emulator = ""
 
     def run(self, result: BenchResult) -> BenchResult:
         """Everything that `result` does not hold yet."""
+        self._canary = list(result.canary)
         result = self._send(result)
         if not result.runner.latency_only:
             result = self._score_all(result)
         result = self._time_all(result)
         after = self.target.facts()
         result = dataclasses.replace(result, device_after=after, complete=True)
-        self._keep(result)
-        return result
+        return self._store(result)
 
     # ------------------------------------------------------------ files
 
@@ -130,7 +130,7 @@ class Session:
         for setup, model in due:
             one = self._score(result, setup, model, progress)
             result = dataclasses.replace(result, passes=(*result.passes, one))
-            self._keep(result)
+            result = self._store(result)
         progress.finish()
         return result
 
@@ -183,7 +183,7 @@ class Session:
         for number, (setup, turn, model) in enumerate(due, 1):
             block = self._time(result, setup, turn, model)
             result = dataclasses.replace(result, blocks=(*result.blocks, block))
-            self._keep(result)
+            result = self._store(result)
             logger.info(
                 "block %d of %d: %s, %s, mean %.2f ms",
                 number, len(due), self.models[model].record.name,
@@ -265,15 +265,25 @@ class Session:
             each, classes = target.counts()
             count = Count(setup, model, each, classes)
             result = dataclasses.replace(result, counts=(*result.counts, count))
-            self._keep(result)
+            result = self._store(result)
             logger.info(
                 "%s on %s: %.2f M instructions an inference", self.models[model].record.name,
                 result.plan.setups[setup].cores, np.mean(each) / 1e6,
             )  # fmt: skip
         return result
 
+    def _store(self, result: BenchResult) -> BenchResult:
+        if self._emulator and result.source != "emulated":
+            told = f"the processor is emulated by {self._emulator}: times are no latencies"
+            result = dataclasses.replace(
+                result, source="emulated", warnings=(*result.warnings, told)
+            )
+        self._keep(result)
+        return result
+
     def _perform(self, result: BenchResult, request: Request) -> Answer:
         answer = self.runner.perform(self.target, request)
+        self._emulator = answer.emulator
         if answer.boot_id != result.device.boot_id and not self.target.emulated:
             raise DeviceRebooted(
                 f"{self.target.name} started anew while it was measured",

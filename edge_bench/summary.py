@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_bench.inputs import spread
-from edge_bench.plan import CANARY, Rigour
+from edge_bench.plan import Rigour
 from edge_bench.result import BenchResult, Block, ModelRecord, ScorePass
 from edge_bench.stats import (
     Latency,
@@ -202,12 +201,11 @@ def slower_because(result: BenchResult, setup: int, model: int) -> str:
 
 
 def _canaries(result: BenchResult) -> list[Canary]:
-    places = spread(result.pictures.count, CANARY)
     found = []
     for one in result.passes:
         host = next((host for host in result.host_scores if host.model == one.model), None)
         if host is not None:
-            device = [one.scores[place] for place in places]
+            device = [one.scores[place] for place in result.canary]
             found.append(_canary(result, one, device, list(host.scores)))
     return found
 

@@ -71,7 +71,7 @@ def read_log(log: str, request: Request, boot_id: str) -> Answer:
     runs = int(counts[-1])  # the warm-up's count comes before that of the runs
     nothing = RawTensor("", 0, 0.0, 0)
     return Answer(
-        schema=1, run_id="", mode=request.mode, engine=NAME, architecture="", process="",
+        schema=1, run_id="", mode=request.mode, engine=NAME, architecture="", emulator="",
         boot_id=boot_id, delegate=request.setup.delegate, fully_delegated=None,
         threads=request.setup.threads, input=nothing, output=nothing, library_us=0.0,
         init_us=init, first_us=first, outputs=(), samples_us=(), elapsed_us=mean * runs,

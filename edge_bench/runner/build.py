@@ -162,5 +162,3 @@ def _no_library(found: str) -> WrongAbi:
         expected=f"a {LIBRARY}, or a TFLite C library, for the device's processor",
         fix="name one: --lib PATH",
     )
-
-

@@ -417,6 +417,17 @@ const char* Architecture() {
 #endif
 }
 
+// User-mode QEMU may show in the process's name; its timer runs at 62.5 MHz, as no chip's does.
+const char* Emulator() {
+  bool qemu = ReadWord("/proc/self/comm").rfind("qemu", 0) == 0;
+#if defined(__aarch64__)
+  uint64_t timer_hertz;
+  __asm__("mrs %0, cntfrq_el0" : "=r"(timer_hertz));
+  qemu = qemu || timer_hertz == 62500000;
+#endif
+  return qemu ? "QEMU" : "";
+}
+
 std::string Frequencies(const std::vector<int>& cpus) {
   std::string list;
   for (int cpu : cpus) {
@@ -634,7 +645,7 @@ int main(int argc, char** argv) {
   result.Text("mode", mode);
   result.Text("engine", engine->name());
   result.Text("architecture", Architecture());
-  result.Text("process", ReadWord("/proc/self/comm"));
+  result.Text("emulator", Emulator());
   result.Text("boot_id", ReadWord("/proc/sys/kernel/random/boot_id"));
   result.Text("delegate", delegate);
   result.Raw("fully_delegated", engine->fully_delegated < 0    ? "null"

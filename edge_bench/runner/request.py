@@ -50,7 +50,7 @@ class Answer:
     mode: str
     engine: str
     architecture: str
-    process: str  # as the kernel calls it: an emulator's name under user-mode emulation
+    emulator: str  # "QEMU" where the processor itself is not real
     boot_id: str
     delegate: str
     fully_delegated: bool | None

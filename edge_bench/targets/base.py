@@ -137,8 +137,9 @@ class Target(ABC):
                 )
 
     def facts(self) -> DeviceFacts:
+        asked = time.time()
         done = self.script(f"folder={shlex.quote(self.folder)}\n{FACTS}")
-        return parse_facts(done.out, time.time())
+        return parse_facts(done.out, asked, time.time())
 
     def moment(self) -> dict[str, Any]:
         """Temperatures, thermal status and battery, in one quick command."""

@@ -84,7 +84,9 @@ class EmulatedTarget(LocalTarget):
             abi="aarch64",
             libc="glibc",
             features=(),
-            cores=tuple(Core(number, True, part) for number, (_, part, _) in enumerate(CORES.values())),
+            cores=tuple(
+                Core(number, True, part) for number, (_, part, _) in enumerate(CORES.values())
+            ),
             emulator="QEMU",
             temperatures={},
         )

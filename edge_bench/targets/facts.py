@@ -13,11 +13,6 @@ from typing import Any
 
 from edge_bench.errors import ResultError
 
-PROPERTIES = (
-    "ro.product.manufacturer ro.product.model ro.soc.manufacturer ro.soc.model ro.board.platform "
-    "ro.build.version.release ro.build.version.sdk ro.build.fingerprint ro.product.cpu.abi "
-    "ro.kernel.qemu ro.boot.qemu"
-)
 # `get FILE` leaves its first line in $v without starting a program: there are hundreds of files.
 _GET = r"""
 get() { v=; [ -r "$1" ] && { IFS= read -r v < "$1"; } 2>/dev/null; : ; }
@@ -35,34 +30,34 @@ fi
 MOMENT = _GET + _THERMAL + "echo @@end"
 FACTS = (
     _GET
-    + rf"""
+    + r"""
 echo @@uname; uname -m; uname -r
 echo @@clock; date +%s
 echo @@boot; get /proc/sys/kernel/random/boot_id; echo "$v"
-echo @@comm; get /proc/self/comm; echo "$v"
+echo @@comm; get /proc/self/comm; echo "$v"; grep vsyscall /proc/$$/maps 2>/dev/null
 if command -v getprop >/dev/null 2>&1; then
-  echo @@props; for p in {PROPERTIES}; do echo "$p=$(getprop $p)"; done
+  echo @@props; getprop
   echo @@settings
   for s in airplane_mode_on low_power; do echo "$s=$(settings get global $s 2>/dev/null)"; done
 fi
 echo @@release; cat /etc/os-release 2>/dev/null
-echo @@model; {{ tr -d '\000' < /proc/device-tree/model; }} 2>/dev/null
+echo @@model; { tr -d '\000' < /proc/device-tree/model; } 2>/dev/null
 echo
 echo @@libc
 for f in /lib/ld-linux*.so* /lib64/ld-linux*.so* /lib/ld-musl*.so* /system/bin/linker64; do
   [ -e "$f" ] && echo "$f"
 done
 getconf GNU_LIBC_VERSION 2>/dev/null
-echo @@memory; {{ grep MemTotal /proc/meminfo; }} 2>/dev/null
+echo @@memory; { grep MemTotal /proc/meminfo; } 2>/dev/null
 echo @@space; df -P -k "$folder" 2>/dev/null | tail -n 1
 echo @@cpuinfo
 grep -E '^(processor|model name|CPU part|Features|flags)[[:space:]]*:' /proc/cpuinfo 2>/dev/null
 echo @@cpus
 for c in /sys/devices/system/cpu/cpu[0-9]*; do
-  line=${{c##*/cpu}}
+  line=${c##*/cpu}
   for f in online cpu_capacity cpufreq/scaling_governor cpufreq/scaling_cur_freq \
     cpufreq/scaling_max_freq cpufreq/cpuinfo_max_freq; do
-    get $c/$f; line="$line ${{v:--}}"
+    get $c/$f; line="$line ${v:--}"
   done
   echo "$line"
 done
@@ -115,7 +110,8 @@ class DeviceFacts:
     battery_saver: bool | None = None
 
 
-def parse_facts(text: str, now: float) -> DeviceFacts:
+def parse_facts(text: str, asked: float, answered: float) -> DeviceFacts:
+    """`asked` and `answered`: when, in seconds by this machine's clock."""
     parts = _sections(text)
     if "end" not in parts:
         raise ResultError(
@@ -123,7 +119,7 @@ def parse_facts(text: str, now: float) -> DeviceFacts:
             expected="an answer with all its sections",
             fix="run again; python -m edge_bench.devices shows what it says",
         )
-    props = _pairs(parts.get("props", []))
+    props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", "\n".join(parts.get("props", [])), re.M))
     release = {key: value.strip('"') for key, value in _pairs(parts["release"]).items()}
     info = [re.split(r"\s*:\s*", line, maxsplit=1) for line in parts["cpuinfo"] if ":" in line]
     settings = _pairs(parts.get("settings", []))
@@ -147,8 +143,8 @@ def parse_facts(text: str, now: float) -> DeviceFacts:
         memory_kb=_integer(" ".join(parts["memory"])),
         free_kb=_free(_first(parts["space"])),
         boot_id=_first(parts["boot"]),
-        clock_offset_s=None if clock is None else round(clock - now, 1),
-        emulator=_emulator(props, _first(parts["comm"])),
+        clock_offset_s=None if clock is None else _offset(clock, asked, answered),
+        emulator=_emulator(props, parts),
         airplane_mode=_flag(settings.get("airplane_mode_on")),
         battery_saver=_flag(settings.get("low_power")),
         **_parse_warmth(parts),
@@ -211,6 +207,11 @@ def _integer(text: str) -> int | None:
     return int(match[0]) if match else None
 
 
+def _offset(clock: int, asked: float, answered: float) -> float:
+    """Seconds outside the time in which it was asked; the clock tells whole seconds."""
+    return round(clock - min(max(clock, asked - 1), answered), 1)
+
+
 def _flag(value: str | None) -> bool | None:
     return {"0": False, "1": True}.get(value or "")
 
@@ -234,10 +235,12 @@ def _free(line: str) -> int | None:
     return int(columns[3]) if len(columns) >= 6 and columns[3].isdigit() else None
 
 
-def _emulator(props: dict[str, str], process: str) -> str:
+def _emulator(props: dict[str, str], parts: dict[str, list[str]]) -> str:
+    """An x86 kernel's vsyscall page under an ARM system gives user-mode emulation away."""
     if "1" in (props.get("ro.kernel.qemu"), props.get("ro.boot.qemu")):
         return "Android emulator"
-    return "QEMU" if process.startswith("qemu") else ""
+    foreign = "vsyscall" in " ".join(parts["comm"]) and _abi(_first(parts["uname"])) != "x86_64"
+    return "QEMU" if foreign or _first(parts["comm"]).startswith("qemu") else ""
 
 
 def _cores(lines: list[str], info: list[list[str]]) -> tuple[Core, ...]:
@@ -277,7 +280,9 @@ def _parse_warmth(parts: dict[str, list[str]]) -> dict[str, Any]:
     status = re.search(r"Thermal Status:\s*(\d+)", "\n".join(parts.get("thermalservice", [])))
     battery = dict(re.findall(r"^(.+?):\s*(.+)$", "\n".join(parts.get("battery", [])), re.M))
     level, warmth = _integer(battery.get("level", "")), _integer(battery.get("temperature", ""))
-    plugged = [name for name in ("USB", "AC", "Wireless") if battery.get(f"{name} powered") == "true"]
+    plugged = [
+        name for name in ("USB", "AC", "Wireless") if battery.get(f"{name} powered") == "true"
+    ]
     return {
         "temperatures": temperatures,
         "thermal_status": int(status[1]) if status else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from pathlib import Path
 
 from edge_bench.errors import (
@@ -16,7 +17,10 @@ from edge_bench.errors import (
 from edge_bench.targets.base import NO_SPACE, Raw, Target, call, no_space
 from fiqa.errors import InputError
 
-OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3")
+OPTIONS = (
+    *("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3"),
+    *("ControlMaster=auto", "ControlPersist=60"),  # one login for all commands
+)
 UNREACHABLE = ("Could not resolve", "Connection refused", "No route", "timed out", "unreachable")
 REFUSED = ("Permission denied", "Host key verification failed", "Too many authentication")
 SSH_FAILED = 255
@@ -34,12 +38,19 @@ class SshTarget(Target):
             )
         self.host, self.name = host, f"ssh:{host}"
         self.folder = f".fiqa-bench/{run_id}"  # under the user's home
+        self._sockets = tempfile.TemporaryDirectory(prefix="fiqa-")  # short: a socket lies in it
+        options = (*OPTIONS, f"ControlPath={self._sockets.name}/%C")
         command = shlex.split(os.environ.get("FIQA_SSH_COMMAND", "ssh"))
-        self._ssh = [*command, *(part for option in OPTIONS for part in ("-o", option)), "--"]
+        self._ssh = [*command, *(part for option in options for part in ("-o", option))]
 
     def open(self) -> None:
         super().open()
         self.folder = self.script(f"cd {shlex.quote(self.folder)} && pwd").out.strip()
+
+    def clean_up(self) -> None:
+        super().clean_up()
+        call([*self._ssh, "-O", "exit", "--", self.host], timeout_s=20)
+        self._sockets.cleanup()
 
     def _shell(self, command: str, timeout_s: float) -> Raw:
         return call(self._command(command), timeout_s, missing="install OpenSSH's client")
@@ -75,7 +86,7 @@ class SshTarget(Target):
         )
 
     def _command(self, command: str) -> list[str]:
-        return [*self._ssh, self.host, f"exec sh -c {shlex.quote(command)}"]
+        return [*self._ssh, "--", self.host, f"exec sh -c {shlex.quote(command)}"]
 
     def _check(self, raw: Raw, what: str) -> None:
         if raw.status == SSH_FAILED:
