@@ -87,7 +87,7 @@ def paired_ratio(after: Sequence[float], before: Sequence[float]) -> Ratio:
 
     Its interval is Student's, on logarithms: a handful of rounds is too few to resample.
     """
-    if len(after) != len(before) or not after:
+    if len(after) != len(before) or len(after) == 0:
         raise MetricError(f"{len(after)} against {len(before)} blocks", expected="pairs of blocks")
     logs = np.log(np.asarray(after) / np.asarray(before))
     value = math.exp(float(logs.mean()))
@@ -118,7 +118,9 @@ def doubts(latency: Latency, medians: Sequence[float]) -> list[str]:
         found.append(f"unstable: block medians vary by {100 * latency.cv_blocks:.0f} %")
     moved = drift(medians)
     if moved is not None and moved > THROTTLED:
-        found.append(f"throttled: {100 * (moved - 1):.0f} % slower at the end than at first")
+        found.append(
+            f"throttled or disturbed: {100 * (moved - 1):.0f} % slower at the end than at first"
+        )
     return found
 
 

@@ -47,7 +47,9 @@ from tests.edge_bench.conftest import Bench, pictures
 
 pytestmark = pytest.mark.device
 
-CALL = r"([^\s(]*fiqa_runner --lib.*? --out (\S+).*?)\n"  # the runner's command line, and its result
+CALL = (
+    r"([^\s(]*fiqa_runner --lib.*? --out (\S+).*?)\n"  # the runner's command line, and its result
+)
 
 
 def push(bench: Bench) -> str:
