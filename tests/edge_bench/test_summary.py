@@ -45,11 +45,11 @@ def test_a_broken_model_fails() -> None:
 
 
 def test_few_pictures_are_inconclusive_unless_the_interval_decides() -> None:
-    assert summarise_result(result(pictures=100, noise=0.015)).judged[0].verdict.status == (
+    assert summarise_result(result(pictures=100, noise=0.03)).judged[0].verdict.status == (
         "inconclusive"
     )
     assert summarise_result(result(pictures=100, noise=5.0)).judged[0].verdict.status == "fail"
-    assert summarise_result(result(pictures=100, noise=0.015)).ok  # which is no "no"
+    assert summarise_result(result(pictures=100, noise=0.03)).ok  # which is no "no"
 
 
 def test_each_split_is_judged_alone() -> None:
