@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_bench.stats import percentile
+
+Place = Callable[[float], float]  # a value's place on the axis
+Edges = NDArray[np.float64]
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
@@ -112,14 +116,16 @@ def distributions(samples: Sequence[tuple[str, Sequence[float]]], unit: str) -> 
     for number, (name, values) in enumerate(samples):
         base = TOP + row * (number + 1) - 12
         parts += _histogram(np.histogram(values, edges)[0], base, row - 40, number, x, edges)
-        parts += _marks(values, base, x, end)
+        parts += _marks(values, base, x)
         beyond = sum(value > end for value in values)
         text = name + (f" ({beyond} of {len(values)} runs lie beyond the axis)" if beyond else "")
         parts.append(_text(LEFT / 2 + 4, base - row + 32, text, "start", "strong"))
     return _svg(parts, height, "distribution of " + ", ".join(name for name, _ in samples))
 
 
-def _histogram(counts, base, most, number, x, edges) -> list[str]:  # type: ignore[no-untyped-def]
+def _histogram(
+    counts: NDArray[np.int64], base: float, most: float, number: int, x: Place, edges: Edges
+) -> list[str]:
     top = max(1, int(counts.max()))
     series = f"s{number % SERIES}"
     return [
@@ -130,11 +136,10 @@ def _histogram(counts, base, most, number, x, edges) -> list[str]:  # type: igno
     ]
 
 
-def _marks(values, base, x, end) -> list[str]:  # type: ignore[no-untyped-def]
+def _marks(values: Sequence[float], base: float, x: Place) -> list[str]:
     parts = []
     for share, label in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99")):
         value = percentile(values, share)
-        parts.append(_line(x(value), base, x(value), base + 8, "axis"))
         parts.append(f"<g>{_line(x(value), base - 4, x(value), base + 8, 'tick')}"
                      f"<title>{label} {value:.2f}</title></g>")  # fmt: skip
     return parts

@@ -10,7 +10,6 @@ from edge_bench.summary import (
     Compared,
     Counted,
     Judged,
-    Summary,
     Timing,
     summarise_result,
 )

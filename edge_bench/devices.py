@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from edge_bench.errors import DeviceError
 from edge_bench.runner.build import TRIPLES
-from edge_bench.targets.adb import FOLDER, adb_version, attached, problem
+from edge_bench.targets.adb import adb_version, attached, problem
 from edge_bench.targets.base import Target
 from edge_bench.targets.choose import FORMS, choose_target
 from edge_bench.targets.facts import Core, DeviceFacts
@@ -67,9 +67,10 @@ def look(name: str, clean: bool) -> Seen:
             _refuse_unready(name.removeprefix("adb:"))
         target = choose_target(name, LOOK)
         target.open()
-        facts = target.facts()
-        target.clean_up()
-        left = left_over(target, clean)
+        try:
+            facts, left = target.facts(), left_over(target, clean)
+        finally:
+            target.clean_up()
     except DeviceError as error:
         return Seen(name, False, (str(error),))
     problems = tuple(_problems(facts))
@@ -87,9 +88,9 @@ def left_over(target: Target, clean: bool) -> tuple[str, ...]:
     """Folders beside ours; none of them is in use, unless a benchmark runs there now."""
     if target.kind not in ("adb", "ssh"):
         return ()
-    folder = FOLDER if target.kind == "adb" else target.folder.rsplit("/", 1)[0]
+    folder, _, ours = target.folder.rpartition("/")
     done = target.run(["ls", "-1", folder])
-    names = tuple(sorted(done.out.split())) if done.status == 0 else ()
+    names = tuple(sorted(set(done.out.split()) - {ours})) if done.status == 0 else ()
     if clean:
         for name in names:
             target.run(["rm", "-rf", f"{folder}/{name}"])

@@ -43,12 +43,16 @@ table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--faint);
   vertical-align: top; font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-td { min-width: 56px; } td.setup { white-space: nowrap; } td.long { min-width: 220px; } td.hash { font-family: ui-monospace, monospace; }
+td { min-width: 56px; } td.setup { white-space: nowrap; } td.long { min-width: 220px; }
+td.hash { font-family: ui-monospace, monospace; }
 .good { color: var(--good); } .bad { color: var(--bad); } .doubt { color: var(--doubt); }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 12px; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 13px; }
+.two { display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
+svg { width: 100%; height: auto; display: block; }
+svg text { fill: var(--soft); font-size: 13px; }
 svg text.strong { fill: var(--ink); font-weight: 600; }
-.grid { stroke: var(--faint); } .axis { stroke: var(--axis); } .tick { stroke: var(--ink); stroke-width: 2; }
+.grid { stroke: var(--faint); } .axis { stroke: var(--axis); }
+.tick { stroke: var(--ink); stroke-width: 2; }
 .limit { stroke: var(--bad); stroke-width: 2; stroke-dasharray: 4 3; }
 .budget { fill: var(--good); opacity: .12; } .bar { stroke-width: 5; stroke-linecap: round; }
 .point { opacity: .45; } .course { fill: none; stroke-width: 2; } .hist { opacity: .8; }

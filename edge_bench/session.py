@@ -111,7 +111,7 @@ class Session:
 
     def _put_bytes(self, folder: Path, name: str, data: bytes | Bytes) -> None:
         path = folder / name
-        path.write_bytes(data if isinstance(data, bytes) else memoryview(data).cast("B"))
+        path.write_bytes(data if isinstance(data, bytes) else data.tobytes())
         self.target.put(path, name)
         path.unlink()
 
@@ -135,7 +135,8 @@ class Session:
         return result
 
     def _score(self, result: BenchResult, setup: int, model: int, progress: Progress) -> ScorePass:
-        started, raw = time.monotonic(), []
+        started = time.monotonic()
+        raw: list[float] = []
         count = len(self.chosen.rows)
         for start in range(0, count, AT_ONCE):
             part = min(AT_ONCE, count - start)
@@ -193,8 +194,7 @@ class Session:
 
     def _time(self, result: BenchResult, setup: int, turn: int, model: int) -> Block:
         plan = result.plan
-        waited = self._cool_down(result)
-        before = Moment(**self.target.moment())
+        waited, before = self._cool_down(result)
         request = Request(
             "time", self._files[model].model, self._files[model].canary,
             self._files[model].table, self.models[model].record.input.layout,
@@ -233,22 +233,19 @@ class Session:
                 fix="the device computes wrongly now and then: is it overclocked, hot, damaged?",
             )
 
-    def _cool_down(self, result: BenchResult) -> float:
-        """Wait for a device that grew warm, as long as the plan allows; seconds waited."""
-        first = result.device.temperatures
-        waited = 0.0
-        while waited < result.plan.cool_down_s and self.target.kind != "local":
-            now = self.target.moment()
-            warm = [
-                name
-                for name, degrees in now["temperatures"].items()
-                if "cpu" in name.lower() and degrees > first.get(name, degrees) + WARMER_C
-            ]
-            if not warm and not now["thermal_status"]:
-                break
+    def _cool_down(self, result: BenchResult) -> tuple[float, Moment]:
+        """Wait for a device that grew warm, as long as the plan allows: seconds, and the end."""
+        first, waited = result.device.temperatures, 0.0
+        while True:
+            now = Moment(**self.target.moment())
+            warm = bool(now.thermal_status) or any(
+                "cpu" in name.lower() and degrees > first.get(name, degrees) + WARMER_C
+                for name, degrees in now.temperatures.items()
+            )
+            if not warm or waited >= result.plan.cool_down_s or self.target.kind == "local":
+                return waited, now
             time.sleep(WAIT_STEP_S)
             waited += WAIT_STEP_S
-        return waited
 
     def _count_all(self, result: BenchResult, target: EmulatedTarget) -> BenchResult:
         done = {(one.setup, one.model) for one in result.counts}

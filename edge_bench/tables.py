@@ -10,6 +10,7 @@ from edge_bench.devices import clusters
 from edge_bench.result import BenchResult, ModelRecord
 from edge_bench.summary import Judged, Summary, Timing, summarise_result
 from edge_bench.targets.facts import THERMAL_NAMES, DeviceFacts
+from quantize.guard import Verdict
 
 Row = tuple[str, ...]
 SHORT = 16  # digits of a hash that are shown; the file holds all
@@ -91,8 +92,8 @@ def accuracy_table(bench: Bench) -> Table:
                 where(bench.result, one.setup),
                 verdict.status,
                 f"{drop.value:+.4f} [{drop.low:+.4f}, {drop.high:+.4f}]" if drop else "none",
-                _pair(verdict.before and verdict.before.srcc, verdict.after and verdict.after.srcc),
-                _pair(verdict.before and verdict.before.plcc, verdict.after and verdict.after.plcc),
+                _pair(verdict, "srcc"),
+                _pair(verdict, "plcc"),
                 str(verdict.count),
                 verdict.reason,
             )
@@ -115,8 +116,10 @@ def accuracy_table(bench: Bench) -> Table:
     return Table("Accuracy", header, tuple(rows), note)
 
 
-def _pair(before: float | None, after: float | None) -> str:
-    return "" if before is None or after is None else f"{before:.4f} → {after:.4f}"
+def _pair(verdict: Verdict, figure: str) -> str:
+    if verdict.before is None or verdict.after is None:
+        return ""
+    return f"{getattr(verdict.before, figure):.4f} → {getattr(verdict.after, figure):.4f}"
 
 
 def latency_table(bench: Bench) -> Table:

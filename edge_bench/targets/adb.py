@@ -78,7 +78,7 @@ def problem(device: Attached) -> DeviceError | None:
     return DeviceOffline(
         f"{device.serial} is in state {device.state}",
         expected="a started device with USB debugging",
-        fix="unplug it and plug it in again; adb reconnect",
+        fix="plug it in again, or adb reconnect; a run that was cut off goes on with --resume",
     )
 
 

@@ -124,10 +124,9 @@ class Target(ABC):
     def get(self, name: str, path: Path) -> None:
         """Copy a file from our folder, whole or not at all."""
         remote = self.path(name)
-        expected = self._digest(remote)
-        size = self.run(["wc", "-c", remote]).out.split()
+        expected, size = self._digest(remote)
         with writing(path) as part:
-            self._pull(remote, part, _transfer_s(int(size[0]) if size else 0))
+            self._pull(remote, part, _transfer_s(size))
             found = sha256_file(part)
             if found != expected:
                 raise TransferError(
@@ -145,9 +144,11 @@ class Target(ABC):
         """Temperatures, thermal status and battery, in one quick command."""
         return parse_moment(self.script(MOMENT).out)
 
-    def _digest(self, remote: str) -> str:
-        done = self.script(f"sha256sum < {shlex.quote(remote)}")
-        match = re.match(r"\s*([0-9a-f]{64})\b", done.out)
+    def _digest(self, remote: str) -> tuple[str, int]:
+        """sha256 and size of a file there."""
+        name = shlex.quote(remote)
+        done = self.script(f"sha256sum < {name} && wc -c < {name}")
+        match = re.search(r"\b([0-9a-f]{64})\b[\s-]*(\d+)\s*\Z", done.out)
         if done.status == 127:
             raise ToolError(
                 f"{self.name} has no sha256sum",
@@ -156,10 +157,10 @@ class Target(ABC):
             )
         if done.status or match is None:
             raise _refused(done, f"{remote} cannot be read on {self.name}")
-        return match[1]
+        return match[1], int(match[2])
 
     def _compare(self, remote: str, expected: str, found: str) -> None:
-        if self._digest(remote) != expected:
+        if self._digest(remote)[0] != expected:
             raise TransferError(
                 f"{found} on {self.name}",
                 expected=f"sha256 {expected[:12]}...",

@@ -44,7 +44,11 @@ class SshTarget(Target):
         self._ssh = [*command, *(part for option in options for part in ("-o", option))]
 
     def open(self) -> None:
-        super().open()
+        try:
+            super().open()
+        except DeviceError:
+            self._sockets.cleanup()
+            raise
         self.folder = self.script(f"cd {shlex.quote(self.folder)} && pwd").out.strip()
 
     def clean_up(self) -> None:

@@ -46,7 +46,8 @@ class Lab:
             "ADB": adb,
             "ANDROID_ADB_SERVER_PORT": str(free_port()),
             "HOME": str(folder),
-            "ADB_MDNS_OPENSCREEN": "0",
+            # What was built and fetched is not built and fetched again for this home.
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         }
 
     def call(self, *arguments: str) -> str:

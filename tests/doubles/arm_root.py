@@ -17,7 +17,8 @@ from edge_bench.targets.emulated import CORES, LIBRARIES, NEEDED, QEMU, cpuinfo
 
 BUSYBOX = Path(__file__).parents[2] / "build" / "arm64" / "bin" / "busybox"  # .ci/run puts it there
 CORE = "cortex-a76"
-COUNT = 8
+PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+LITTLE, BIG = (1804800, 378), (2841600, 1024)  # kHz and capacity: pretended; pinning is real
 BOOT_ID = "6f1d7a3e-0000-4000-8000-000000000001"
 PROPERTIES = {
     "ro.product.manufacturer": "Double",
@@ -41,11 +42,23 @@ def busybox() -> Path:
 
 def require(*programs: str) -> None:
     """Skip where the double's parts are not installed."""
-    missing = [name for name in ("proot", QEMU, *programs) if not _found(name)]
-    missing += [str(LIBRARIES / name) for name in NEEDED if not (LIBRARIES / name).exists()]
+    missing = [name for name in ("proot", *programs) if not _found(name)]
     missing += [] if busybox().is_file() else [str(busybox())]
+    _skip_without([*missing, *_emulator_missing()])
+
+
+def require_emulator() -> None:
+    _skip_without(_emulator_missing())
+
+
+def _emulator_missing() -> list[str]:
+    libraries = [str(LIBRARIES / name) for name in NEEDED if not (LIBRARIES / name).exists()]
+    return libraries if _found(QEMU) else [QEMU, *libraries]
+
+
+def _skip_without(missing: list[str]) -> None:
     if missing:
-        pytest.skip(f"the double needs {', '.join(missing)}: .ci/run installs them")
+        pytest.skip(f"needs {', '.join(missing)}: .ci/run installs them")
 
 
 def _found(program: str) -> bool:
@@ -58,8 +71,8 @@ def make_root(root: Path, android: bool = True) -> Path:
     (root / "bin").symlink_to("system/bin")
     shutil.copy(busybox(), root / "system/bin/busybox")
     applets = (
-        "sh cat ls mkdir rm mv cp chmod sha256sum uname df head tail grep sed sleep date ps kill wc "
-        "test tr truncate ln env echo touch taskset pwd"
+        "sh cat ls mkdir rm mv cp chmod sha256sum uname df head tail grep sed sleep date ps kill "
+        "wc test tr truncate ln env echo touch taskset pwd"
     )
     for name in applets.split():
         (root / "system/bin" / name).symlink_to("busybox")
@@ -76,17 +89,17 @@ def make_root(root: Path, android: bool = True) -> Path:
 def _write_system(root: Path) -> None:
     (root / "etc/boot_id").write_text(BOOT_ID + "\n")
     (root / "etc/os-release").write_text('PRETTY_NAME="Double Linux 12"\n')
-    for number in range(COUNT):
-        _write_core(root, number, *((1804800, 378) if number < 4 else (2841600, 1024)))
+    for index, number in enumerate(PROCESSORS):
+        _write_core(root, number, *(LITTLE if index < len(PROCESSORS) // 2 else BIG))
     for index, (name, value) in enumerate(ZONES.items()):
         zone = root / f"sys/class/thermal/thermal_zone{index}"
         zone.mkdir(parents=True)
         (zone / "type").write_text(name + "\n")
         (zone / "temp").write_text(f"{value}\n")
     for name in ("possible", "present", "online"):
-        (root / "sys/devices/system/cpu" / name).write_text(f"0-{COUNT - 1}\n")
+        (root / "sys/devices/system/cpu" / name).write_text(f"0-{PROCESSORS[-1]}\n")
     for core, (_, part, features) in CORES.items():
-        (root / f"etc/cpuinfo.{core}").write_text(cpuinfo(part, features, COUNT))
+        (root / f"etc/cpuinfo.{core}").write_text(cpuinfo(part, features, PROCESSORS[-1] + 1))
 
 
 def _write_android(root: Path) -> None:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.doubles.arm_root import enter, environment  # noqa: E402
+from tests.doubles.arm_root import enter, environment
 
 MOST = 256 * 1024
 VERSION = 0x01000001

@@ -53,7 +53,7 @@ CALL = (
 
 
 def push(bench: Bench) -> str:
-    source = bench.folder.parent / "big file;$(id).bin"
+    source = Path(bench.phone.root).parent / "big file;$(id).bin"
     source.write_bytes(bytes(range(256)) * 8192)  # 2 MB
     bench.target.put(source, "pushed.bin")
     return "whole" if (bench.folder / "pushed.bin").stat().st_size == 2**21 else "cut"
@@ -61,8 +61,8 @@ def push(bench: Bench) -> str:
 
 def pull(bench: Bench) -> str:
     (bench.folder / "there.bin").write_bytes(bytes(range(256)) * 8192)
-    bench.target.get("there.bin", bench.folder.parent / "fetched.bin")
-    return "whole" if (bench.folder.parent / "fetched.bin").stat().st_size == 2**21 else "cut"
+    bench.target.get("there.bin", bench.phone.root.parent / "fetched.bin")
+    return "whole" if (bench.phone.root.parent / "fetched.bin").stat().st_size == 2**21 else "cut"
 
 
 def list_files(bench: Bench) -> str:
@@ -259,7 +259,7 @@ def test_fault_has_its_error_and_exit_code(
         assert document["error"]["found"]
     leftovers = [path.name for path in bench.folder.iterdir() if path.name == "pushed.bin"]
     assert not leftovers or fault.error is None
-    assert not (bench.folder.parent / "fetched.bin").exists() or fault.error is None
+    assert not (bench.phone.root.parent / "fetched.bin").exists() or fault.error is None
 
 
 def test_two_phones_need_a_serial(bench: Bench, lab: Lab, phone_root: Path, tmp_path: Path) -> None:
