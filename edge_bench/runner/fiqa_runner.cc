@@ -118,6 +118,7 @@ struct TfLiteEngine : Engine {
     uint32_t flags;
     char rest[1024];
   };
+  enum { kSigned8Bit = 1, kUnsigned8Bit = 2 };
   void* interpreter = nullptr;
   void* in = nullptr;
   const void* out = nullptr;
@@ -167,6 +168,7 @@ struct TfLiteEngine : Engine {
     BIND(lib, void*, TfLiteXNNPackDelegateCreate, const XnnpackOptions*);
     static XnnpackOptions options = TfLiteXNNPackDelegateOptionsDefault();
     options.num_threads = threads;
+    options.flags |= kSigned8Bit | kUnsigned8Bit;  // left off by default in some builds
     void* delegate = TfLiteXNNPackDelegateCreate(&options);
     if (!delegate) Fail(kLibrary, "the library makes no XNNPACK delegate");
     return delegate;
