@@ -6,6 +6,7 @@ from typing import Any
 
 from edge_bench.result import BenchResult
 from edge_bench.summary import (
+    Agreement,
     Canary,
     Compared,
     Counted,
@@ -41,6 +42,7 @@ def lines(result: BenchResult) -> list[str]:
     shown = [
         f"{device.model or result.target} ({result.source}), {device.system or device.soc}",
         *(judged_line(result, one) for one in summary.judged),
+        *(agreement_line(result, one) for one in summary.agreements if len(result.models) == 1),
         *(canary_line(result, one) for one in summary.canaries),
     ]
     if result.source in TIME_NAMES and summary.timings:
@@ -74,6 +76,13 @@ def judged_line(result: BenchResult, one: Judged) -> str:
             f", PLCC {verdict.before.plcc:.4f} -> {verdict.after.plcc:.4f}"
         )
     return f"{text} ({verdict.count} pictures)"
+
+
+def agreement_line(result: BenchResult, one: Agreement) -> str:
+    split = f", {one.split}" if one.split else ""
+    split += where_if_many(result, one.setup)
+    name = result.models[one.model].name
+    return f"  {name}{split}: SRCC {one.srcc:.4f}, PLCC {one.plcc:.4f} ({one.count} pictures)"
 
 
 def canary_line(result: BenchResult, one: Canary) -> str:

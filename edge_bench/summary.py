@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from edge_bench.stats import (
     summarise,
 )
 from edge_bench.targets.facts import THERMAL_NAMES
+from fiqa.errors import MetricError
+from fiqa.metrics import plcc, srcc
 from quantize.guard import GuardPolicy, Verdict, decide
 
 FLOAT_BOUND = 1e-5  # between processors, for the same float kernels
@@ -76,6 +79,18 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """One model's scores, as measured on the target, against the labels of one split."""
+
+    setup: int
+    model: int
+    split: str
+    count: int
+    srcc: float
+    plcc: float
+
+
+@dataclass(frozen=True)
 class Counted:
     """Instructions of one inference; `spread`: (most - least) / mean."""
 
@@ -93,6 +108,7 @@ class Summary:
     compared: tuple[Compared, ...]
     canaries: tuple[Canary, ...]
     judged: tuple[Judged, ...]
+    agreements: tuple[Agreement, ...]
     counted: tuple[Counted, ...]
     warnings: tuple[str, ...]
 
@@ -110,6 +126,7 @@ def summarise_result(result: BenchResult) -> Summary:
         compared=tuple(_compared(result)),
         canaries=tuple(_canaries(result)),
         judged=tuple(_judged(result)),
+        agreements=tuple(_agreements(result)),
         counted=tuple(_counted(result)),
         warnings=(*result.warnings, *_warnings(result)),
     )
@@ -258,6 +275,22 @@ def _judged(result: BenchResult) -> list[Judged]:
                 GuardPolicy(result.max_drop),
             )  # fmt: skip
             found.append(Judged(setup, model, split, verdict))
+    return found
+
+
+def _agreements(result: BenchResult) -> list[Agreement]:
+    """Where the labels and the scores of a split allow a correlation."""
+    if result.pictures.labels is None:
+        return []
+    labels, splits = np.array(result.pictures.labels), np.array(result.pictures.splits)
+    found = []
+    for one in result.passes:
+        for split in dict.fromkeys(result.pictures.splits):
+            part = np.flatnonzero(splits == split)
+            scores = np.array(one.scores)[part]
+            with contextlib.suppress(MetricError):
+                rank, linear = srcc(scores, labels[part]), plcc(scores, labels[part])
+                found.append(Agreement(one.setup, one.model, split, len(part), rank, linear))
     return found
 
 

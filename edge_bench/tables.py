@@ -60,6 +60,8 @@ def headline(benches: Sequence[Bench]) -> tuple[str, str]:
             return status, sentence
     if judged and all(one.verdict.status == "pass" for _, one in judged):
         return "pass", "The quantised model keeps its accuracy"
+    if not judged:
+        return "unchecked", "One model alone: nothing to hold it against"
     return "unchecked", "No verdict on accuracy"
 
 
@@ -70,6 +72,7 @@ def verdict_sentence(bench: Bench, one: Judged) -> str:
 def tables(bench: Bench) -> list[Table]:
     made = [
         accuracy_table(bench),
+        agreement_table(bench),
         latency_table(bench),
         instruction_table(bench),
         canary_table(bench),
@@ -114,6 +117,18 @@ def accuracy_table(bench: Bench) -> Table:
     if "agreement" in judged:
         note = "Without labels: what is missing from agreement with " + bench.model(0) + "."
     return Table("Accuracy", header, tuple(rows), note)
+
+
+def agreement_table(bench: Bench) -> Table:
+    rows = tuple(
+        (
+            bench.model(one.model), one.split or "all", where(bench.result, one.setup),
+            f"{one.srcc:.4f}", f"{one.plcc:.4f}", str(one.count),
+        )
+        for one in bench.summary.agreements
+    )  # fmt: skip
+    header = ("model", "split", "setup", "SRCC", "PLCC", "pictures")
+    return Table("Agreement with the labels", header, rows)
 
 
 def _pair(verdict: Verdict, figure: str) -> str:

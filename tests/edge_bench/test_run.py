@@ -25,6 +25,7 @@ from edge_bench.summary import summarise_result
 from edge_bench.targets.base import Target
 from fiqa.contract import load_picture
 from fiqa.labels import read_labels
+from fiqa.runtime import Scorer
 from tests.doubles import bench_results, tiny_models, twin_models
 from tests.doubles.picture_sets import write_set
 
@@ -111,6 +112,21 @@ def test_bytes_reach_every_input_type_by_the_contract(
     expected = tiny_models.expected_score(np.stack(pictures))
     np.testing.assert_allclose(result.passes[0].scores, expected, atol=1e-6)
     assert result.blocks == ()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_each_channel_has_its_own_mean_and_deviation(
+    dtype: str, data: Path, tmp_path: Path
+) -> None:
+    spec = dataclasses.replace(
+        tiny_models.SPEC, mean=(123.7, 116.3, 20.0), std=(58.4, 0.5, 3.0), color_order="BGR"
+    )
+    path = tiny_models.write_tflite(tmp_path / "tiny.tflite", dtype, preprocess=spec)
+    assert bench([path], data, tmp_path / "out.json", "--runs", "0", "--blocks", "0") == 0
+    expected = Scorer(path).score(read_labels(data).select("val").paths)
+    scores = read_result(tmp_path / "out.json").passes[0].scores
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert np.ptp(expected) > 0.01
 
 
 def test_threads_and_delegates_are_swept_in_one_plan(
@@ -200,7 +216,7 @@ def test_an_unplugged_device_loses_one_block_and_resume_goes_on(
     assert bench(twins, data, out, *more, "--resume") in (0, 1)
     whole = read_result(out)
     assert whole.complete
-    assert len(whole.blocks) == 6
+    assert (len(whole.passes), len(whole.blocks)) == (2, 6)
     if passes:
         assert whole.passes[: len(half.passes)] == half.passes
         assert whole.blocks[: len(half.blocks)] == half.blocks

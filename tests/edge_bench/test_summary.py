@@ -9,6 +9,7 @@ from edge_bench import describe
 from edge_bench.result import read_result, write_result
 from edge_bench.summary import summarise_result
 from fiqa.errors import ManifestError
+from fiqa.metrics import plcc, srcc
 from tests.doubles.bench_results import device, model, result
 
 
@@ -142,3 +143,16 @@ def test_emulated_time_is_never_called_latency() -> None:
 def test_the_label_of_a_number_stands_beside_it() -> None:
     assert "latency (full)" in "\n".join(describe.lines(result()))
     assert "no proxy for a device" in "\n".join(describe.lines(result(source="host")))
+
+
+def test_each_model_s_agreement_with_the_labels_is_that_of_its_own_scores() -> None:
+    made = result()
+    rows = summarise_result(made).agreements
+    assert made.pictures.labels is not None
+    for one, measured in zip(rows, made.passes, strict=True):
+        assert one.srcc == srcc(measured.scores, made.pictures.labels)
+        assert one.plcc == plcc(measured.scores, made.pictures.labels)
+    alone = dataclasses.replace(made, models=made.models[:1], passes=made.passes[:1], blocks=())
+    assert "float, val: SRCC 0.9" in "\n".join(describe.lines(alone))
+    unlabelled = dataclasses.replace(made.pictures, labels=None)
+    assert summarise_result(dataclasses.replace(made, pictures=unlabelled)).agreements == ()
