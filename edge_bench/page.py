@@ -10,6 +10,7 @@ import numpy as np
 from edge_bench import charts
 from edge_bench.summary import centre
 from edge_bench.tables import Bench, Table, headline, overview, tables, verdict_sentence
+from quantize.guard import FEWEST
 
 MARKS = {"pass": "✓", "passed": "✓", "fail": "✗", "failed": "✗", "inconclusive": "?"}
 STYLE = """
@@ -135,7 +136,7 @@ def _warnings(benches: Sequence[Bench]) -> str:
 def _bench(bench: Bench) -> list[str]:
     result = bench.result
     rigour = [] if result.source == "emulated" else [bench.summary.rigour]
-    chips = [result.source, *rigour, result.target, result.created]
+    chips = dict.fromkeys((result.source, *rigour, result.target, result.created))
     parts = [
         f"<h2>{escape(bench.device)}</h2>",
         "<p>" + "".join(f'<span class="chip">{escape(chip)}</span>' for chip in chips) + "</p>",
@@ -152,6 +153,9 @@ def _bench(bench: Bench) -> list[str]:
 
 
 def _scatters(bench: Bench) -> str:
+    """Not of so few pictures that there is no verdict either."""
+    if bench.result.pictures.count < FEWEST:
+        return ""
     scores = {(one.setup, one.model): one.scores for one in bench.result.passes}
     drawn = [
         charts.scatter(scores[setup, 0], after, (bench.model(0), bench.model(model)))

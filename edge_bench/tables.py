@@ -295,6 +295,7 @@ def provenance_table(bench: Bench) -> Table:
         rows.append(
             (f"{model.name}: made from", "its parent checkpoint or artifact", parent[:SHORT])
         )
+        rows.append((f"{model.name}: model", "without its manifest", model.body_sha256[:SHORT]))
         rows.append((f"{model.name}: file", model.file, model.sha256[:SHORT]))
     runner = result.runner
     rows.append(("runner", runner.kind, runner.sha256[:SHORT]))

@@ -128,7 +128,7 @@ class Fault:
     name: str
     work: Callable[[Bench], str]
     error: type[DeviceError] | None = None  # None: the right answer comes all the same
-    answer: str = ""  # then a part of it
+    answer: str = ""  # a part of it, or of the error's words
     faults: dict[str, Any] = field(default_factory=dict)
 
 
@@ -184,7 +184,7 @@ FAULTS = [
         setup=dataclasses.replace(Setup(),
                                   cpus=(1023,))), RunnerError),
     Fault("the runner takes too long", with_arguments(mode="time", runs=10**9, limit_s=4),
-          DeviceTimeout),
+          DeviceTimeout, "took longer than 4 s"),  # its own limit, before ours
     Fault("the library is missing", with_file(LIBRARY, None), LibraryError),
     # glibc says of it that there is no such file
     Fault("the library is for another processor", with_library(lambda _: X86.read_bytes()),
@@ -257,6 +257,7 @@ def test_fault_has_its_error_and_exit_code(
         kinds = {kind.__name__ for kind in [fault.error, *fault.error.__subclasses__()]}
         assert document["error"]["type"] in kinds, document
         assert document["error"]["found"]
+        assert fault.answer in document["error"]["found"]
     leftovers = [path.name for path in bench.folder.iterdir() if path.name == "pushed.bin"]
     assert not leftovers or fault.error is None
     assert not (bench.phone.root.parent / "fetched.bin").exists() or fault.error is None
