@@ -363,6 +363,8 @@ async def serve(phone: Phone, port: int) -> None:
             await Connection(phone, reader, writer).serve()
 
     server = await asyncio.start_server(connected, "127.0.0.1", port, limit=2**22)
+    # Ended by whoever started it, it takes what runs on it along.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
     print("PORT", server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
@@ -374,5 +376,5 @@ if __name__ == "__main__":
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(serve(Phone(options.root, options.state), options.port))
