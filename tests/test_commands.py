@@ -19,6 +19,12 @@ COMMANDS = sorted(
 )
 # Complete command lines about files that are not there.
 MISSING = {
+    "edge_bench.compare": ["none.json", "none.json"],
+    "edge_bench.devices": ["--target", "nowhere"],
+    "edge_bench.report": ["none.json", "--out", "report.html"],
+    "edge_bench.run": [
+        "--artifact", "none.tflite", "--data", "none.csv", "--target", "local", "--out", "b.json",
+    ],
     "export.coreml": ["--checkpoint", "none", "--out", "student.mlpackage"],
     "export.onnx": ["--checkpoint", "none", "--out", "student.onnx"],
     "export.tflite": ["--checkpoint", "none", "--out", "student.tflite"],

@@ -1,0 +1,173 @@
+"""The benchmark as it is stored: every raw sample and score, and where each of them comes from.
+
+Written after each step, so that what was measured survives a cable that is pulled. Summaries and
+verdicts are not stored: they are computed from this (`edge_bench.summary`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_bench.plan import Plan
+from edge_bench.targets.facts import DeviceFacts
+from fiqa.contract import PreprocessSpec
+from fiqa.files import write_json
+from fiqa.manifest import DataRecord, TensorSpec
+from fiqa.records import check_schema, from_plain, read_json, to_plain
+
+SCHEMA = 1
+
+# Where a number was made. A time that was emulated is never called a latency.
+Source = Literal["hardware", "host", "emulated"]
+Arithmetic = Literal["integer", "float", "mixed"]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One artifact. `sha256` is the file's, `body_sha256` that of the model without manifest."""
+
+    name: str  # how it is called here; unique
+    file: str
+    sha256: str
+    size_bytes: int
+    body_sha256: str
+    parent_sha256: str | None
+    model: str
+    recipe: dict[str, Any]
+    trained_on: tuple[DataRecord, ...]
+    preprocess: PreprocessSpec
+    input: TensorSpec
+    output: TensorSpec
+    arithmetic: Arithmetic
+    float_ops: int
+    integer_ops: int
+    conversion_ops: int
+    partitions: int | None  # in XNNPACK of the host's library; None: see `unchecked`
+    outside: tuple[str, ...] = ()  # "3 HARD_SWISH: why", what XNNPACK leaves to slow kernels
+    unchecked: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was scored. People are numbers: names stay at home."""
+
+    record: DataRecord | None  # None: drawn noise, without labels
+    splits: tuple[str, ...]  # of each picture; empty text where the set has none
+    labels: tuple[float, ...] | None = None
+    people: tuple[int, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.splits)
+
+
+@dataclass(frozen=True)
+class RunnerRecord:
+    kind: Literal["native", "benchmark_model"]
+    sha256: str
+    library: str = ""  # file name and version; empty: built into the runner
+    library_sha256: str = ""
+    latency_only: bool = False
+
+
+@dataclass(frozen=True)
+class HostScores:
+    """What this machine's runtime gives for the canary: the device must give the same."""
+
+    model: int
+    runtime: str
+    kernels: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ScorePass:
+    """The scores of all pictures by one model in one setup."""
+
+    setup: int
+    model: int
+    scores: tuple[float, ...]
+    fully_delegated: bool | None
+    seconds: float
+    engine: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The device beside a block."""
+
+    temperatures: dict[str, float] = field(default_factory=dict)  # zone: degrees Celsius
+    thermal_status: int | None = None  # Android's: 0 none ... 6 shutdown
+    battery_percent: float | None = None
+    khz: tuple[int, ...] = ()  # of the cores in use
+
+
+@dataclass(frozen=True)
+class Block:
+    """Timed inferences of one model without a pause. Raw samples, in microseconds."""
+
+    setup: int
+    round: int
+    model: int
+    started: str
+    library_us: float
+    init_us: float
+    first_us: float
+    warm_up: int
+    samples_us: tuple[float, ...]  # empty where the runner tells a mean only
+    runs: int
+    mean_us: float
+    elapsed_us: float
+    cpu_us: float | None
+    involuntary_switches: int | None
+    peak_kb: int | None
+    pss_kb: int | None
+    before: Moment
+    after: Moment
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Count:
+    """Guest instructions of each inference under emulation, and how many of them of a class."""
+
+    setup: int
+    model: int
+    instructions: tuple[int, ...]
+    classes: dict[str, int]  # mean per inference
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    schema: int
+    id: str
+    created: str
+    source: Source
+    target: str
+    complete: bool
+    tools: dict[str, str]
+    plan: Plan
+    device: DeviceFacts
+    runner: RunnerRecord
+    models: tuple[ModelRecord, ...]
+    pictures: Pictures
+    max_drop: float
+    canary: tuple[int, ...]  # pictures that this machine scores too
+    device_after: DeviceFacts | None = None
+    host_scores: tuple[HostScores, ...] = ()
+    passes: tuple[ScorePass, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    counts: tuple[Count, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_result(path: Path) -> BenchResult:
+    document = read_json(path)
+    check_schema(document, SCHEMA, str(path))
+    return from_plain(BenchResult, document, str(path))
+
+
+def write_result(path: Path, result: BenchResult) -> None:
+    write_json(path, to_plain(result))

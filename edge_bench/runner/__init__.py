@@ -1,0 +1,1 @@
+"""What runs on the device: the native runner and its build, and benchmark_model as a stand-in."""
