@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from fiqa import detector
 from fiqa.contract import Box
 from fiqa.detector import (
+    CONFIDENCE,
     PRIORS,
     SIZE,
     STRIDES,
@@ -27,6 +30,8 @@ from fiqa.detector import (
 from fiqa.errors import ArtifactError, InputError, ManifestError, PictureError
 from tests.doubles import tiny_models
 from tests.doubles.photos import middle, photo
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +240,27 @@ def test_damaged_detector_is_told_before_a_runtime_sees_it(tmp_path: Path) -> No
 def test_senseless_confidence_is_refused(confidence: float) -> None:
     with pytest.raises(InputError, match="confidence"):
         Detector(confidence=confidence)
+
+
+# ---------------------------------------------------------------- golden vectors
+
+
+def golden(kind: str) -> dict[str, Any]:
+    cases = json.loads((GOLDEN / "cases.json").read_text())
+    (case,) = (case for case in cases if case["kind"] == kind)
+    assert isinstance(case, dict)
+    return case
+
+
+def test_golden_rows_decode_to_the_golden_faces() -> None:
+    case = golden("detector")
+    rows = np.fromfile(GOLDEN / case["rows"], "<f4").reshape(PRIORS, VALUES)
+    found = decode(rows.astype(float), CONFIDENCE)
+    assert len(found) >= 3
+    assert [[*face.box, face.confidence] for face in found] == case["faces"]
+
+
+def test_golden_photo_shows_the_golden_faces(finder: Detector) -> None:
+    case = golden("photo")
+    found = [[*face.box, face.confidence] for face in finder.find(GOLDEN / case["file"])]
+    np.testing.assert_allclose(found, case["faces"], atol=0.02)

@@ -2,10 +2,13 @@
 
     python tests/golden/make_golden.py
 
-Run it only when the contract changes on purpose. `cases.json` lists three kinds of case, in a
+Run it only when the contract changes on purpose. `cases.json` lists five kinds of case, in a
 form any language can read; every .rgb file is raw bytes, row by row, three a pixel:
 - decode: `file` (PNG or BMP) must decode to `rgb` of width x height;
 - bytes: the picture `rgb` must become `expected`, by `spec` and an optional box or crop;
+- detector: the model's `rows` (float32, little-endian, 2100 x 6) must become `faces`, each
+  x, y, width, height and confidence, surest first;
+- photo: the detector must find `faces` in `file`, looking at it once, largest first;
 - frame: the camera's planes in `data` must become `expected`, by `turn`, `mirrored`, `spec` and
   an optional box or crop in pixels of the upright picture.
 """
@@ -21,7 +24,9 @@ import numpy as np
 from PIL import Image
 
 from fiqa.contract import Box, PreprocessSpec, Square, load_picture
+from fiqa.detector import Detection, Detector, decode, looks
 from fiqa.frames import Frame, Plane, Turn
+from tests.doubles.photos import photo
 
 HERE = Path(__file__).parent
 
@@ -188,6 +193,7 @@ def main() -> None:
             | save(f"source_{name}.rgb", source)
         )
     cases += [frame_case(name, 200 + number) for number, name in enumerate(FRAME_CASES)]
+    cases += detector_cases()
     (HERE / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
 
 
@@ -212,6 +218,26 @@ def frame_case(name: str, seed: int) -> dict[str, Any]:
     made = frame_of(case, data).to_bytes(PreprocessSpec(**fields), case["box"], case["crop"])
     (HERE / f"expected_{name}.rgb").write_bytes(made.tobytes())
     return case
+
+
+def detector_cases() -> list[dict[str, Any]]:
+    """A drawn group whose faces overlap and are cut: its rows as they are, and what is found."""
+    group = photo(480, 360, [(10, 20), (95, 60), (300, 190), (318, 10)], side=160)
+    (HERE / "group.png").write_bytes(encoded(Image.fromarray(group)))
+    detector = Detector()
+    look, *_ = looks(group)
+    rows = detector.rows(look.pixels).astype("<f4")
+    (HERE / "detector_group.f32").write_bytes(rows.tobytes())
+    found = decode(rows.astype(float), detector.confidence)
+    return [
+        {"kind": "detector", "name": "group", "rows": "detector_group.f32", "faces": plain(found)},
+        {"kind": "photo", "name": "group", "file": "group.png"}
+        | {"faces": plain(detector.find(group))},
+    ]
+
+
+def plain(faces: list[Detection]) -> list[list[float]]:
+    return [[*face.box, face.confidence] for face in faces]
 
 
 def save(file: str, image: np.ndarray) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""Build and test the Android demo where Gradle or Google's repository is out of reach.
+
+    python -m android_demo.build test
+    python -m android_demo.build test --only FrameTest
+    python -m android_demo.build lint
+
+`test` compiles scoring/ and runs its JVM tests, with Android's own TensorFlow Lite library in a
+copy that desktop Linux loads. `lint` runs ktlint (`--fix` also mends). Versions come from
+gradle/libs.versions.toml, jars from Maven, results go to build/android. Exit 1: tests or lint fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from android_demo.build_steps.bionic import desktop_library
+from android_demo.build_steps.kotlin import class_path, compile_jar
+from android_demo.build_steps.maven import ANDROID, OUT, fetch
+from android_demo.build_steps.tools import require
+from fiqa import cli
+from fiqa.detector import packaged_model
+
+TESTS_S = 540.0
+SCORING = ANDROID / "scoring" / "src"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.Parser(__doc__ or "")
+    parser.add_argument("step", choices=tuple(STEPS))
+    parser.add_argument("--only", help="test: the classes to run, apart by commas")
+    parser.add_argument("--fix", action="store_true", help="lint: mend what can be mended")
+    return cli.run(parser, lambda args: STEPS[args.step](args), argv)
+
+
+def scoring_jar() -> Path:
+    return compile_jar("scoring", [SCORING / "main" / "kotlin"], fetch("scoring"))
+
+
+def _test(args: Namespace) -> cli.Outcome:
+    require("java", "mvn")
+    library = desktop_library()
+    main_jar = scoring_jar()
+    libraries = [main_jar, *fetch("scoring"), *fetch("junit")]
+    sources = SCORING / "test" / "kotlin"
+    test_jar = compile_jar("scoring-test", [sources], libraries)
+    names = args.only.split(",") if args.only else sorted(p.stem for p in sources.rglob("*Test.kt"))
+    command = [
+        "java", "-Xmx512m", f"-Djava.library.path={library}",
+        f"-Dfiqa.golden={ANDROID.parent / 'tests' / 'golden'}",
+        f"-Dfiqa.detector={packaged_model()}", f"-Dfiqa.out={OUT}",
+        "-cp", class_path([test_jar, *libraries]),
+        "org.junit.runner.JUnitCore", *(f"fiqa.scoring.{name}" for name in names),
+    ]  # fmt: skip
+    ok = _shown(command)
+    return cli.Outcome("", {"tests": names}, ok)
+
+
+def _lint(args: Namespace) -> cli.Outcome:
+    require("java", "mvn")
+    (jar,) = fetch("ktlint")
+    fix = ["--format"] if args.fix else []
+    ok = _shown(["java", "-Xmx512m", "-jar", str(jar), *fix, "--relative", "**/*.kt"], ANDROID)
+    return cli.Outcome("ktlint is content" if ok else "", {}, ok)
+
+
+def _shown(command: Sequence[str], cwd: Path | None = None) -> bool:
+    """Whether the program ended well; what it prints goes to stderr as it comes."""
+    done = subprocess.run(
+        command, cwd=cwd, stdout=sys.stderr, timeout=TESTS_S, check=False, env=os.environ
+    )
+    return done.returncode == 0
+
+
+STEPS = {"test": _test, "lint": _lint}
+
+if __name__ == "__main__":
+    raise SystemExit(main())
