@@ -20,13 +20,14 @@ from pathlib import Path
 
 from android_demo.build_steps.bionic import desktop_library
 from android_demo.build_steps.kotlin import class_path, compile_jar
-from android_demo.build_steps.maven import ANDROID, OUT, fetch
+from android_demo.build_steps.maven import ANDROID, fetch
 from android_demo.build_steps.tools import require
 from fiqa import cli
 from fiqa.detector import packaged_model
 
 TESTS_S = 540.0
 SCORING = ANDROID / "scoring" / "src"
+GOLDEN = ANDROID.parent / "tests" / "golden"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,22 +42,23 @@ def scoring_jar() -> Path:
     return compile_jar("scoring", [SCORING / "main" / "kotlin"], fetch("scoring"))
 
 
-def _test(args: Namespace) -> cli.Outcome:
+def jvm_command(golden: Path = GOLDEN) -> list[str]:
+    """A JVM with scoring/, its tests and Android's library; the main class is to follow."""
     require("java", "mvn")
-    library = desktop_library()
-    main_jar = scoring_jar()
-    libraries = [main_jar, *fetch("scoring"), *fetch("junit")]
-    sources = SCORING / "test" / "kotlin"
-    test_jar = compile_jar("scoring-test", [sources], libraries)
-    names = args.only.split(",") if args.only else sorted(p.stem for p in sources.rglob("*Test.kt"))
-    command = [
-        "java", "-Xmx512m", f"-Djava.library.path={library}",
-        f"-Dfiqa.golden={ANDROID.parent / 'tests' / 'golden'}",
-        f"-Dfiqa.detector={packaged_model()}", f"-Dfiqa.out={OUT}",
-        "-cp", class_path([test_jar, *libraries]),
-        "org.junit.runner.JUnitCore", *(f"fiqa.scoring.{name}" for name in names),
+    libraries = [scoring_jar(), *fetch("scoring"), *fetch("junit")]
+    tests = compile_jar("scoring-test", [SCORING / "test" / "kotlin"], libraries)
+    return [
+        "java", "-Xmx512m", f"-Djava.library.path={desktop_library()}",
+        f"-Dfiqa.golden={golden}", f"-Dfiqa.detector={packaged_model()}",
+        "-cp", class_path([tests, *libraries]),
     ]  # fmt: skip
-    ok = _shown(command)
+
+
+def _test(args: Namespace) -> cli.Outcome:
+    found = sorted(path.stem for path in (SCORING / "test").rglob("*Test.kt"))
+    names = args.only.split(",") if args.only else found
+    classes = [f"fiqa.scoring.{name}" for name in names]
+    ok = _shown([*jvm_command(), "org.junit.runner.JUnitCore", *classes])
     return cli.Outcome("", {"tests": names}, ok)
 
 

@@ -12,9 +12,9 @@ import fiqa.scoring.Kernels
 import fiqa.scoring.ModelError
 import fiqa.scoring.ModelFile
 import fiqa.scoring.SystemFacts
+import fiqa.scoring.Tensor
 import fiqa.scoring.TensorType
 import fiqa.scoring.TfliteInference
-import fiqa.scoring.Tensor
 import fiqa.scoring.writeJson
 import java.io.File
 import java.io.IOException
@@ -36,7 +36,14 @@ object Main {
         measure(Flags(arguments))
         0
     } catch (error: BenchError) {
-        System.err.println(writeJson(mapOf("stage" to error.stage.name.lowercase(), "message" to error.message)))
+        System.err.println(
+            writeJson(
+                mapOf(
+                    "stage" to error.stage.name.lowercase(),
+                    "message" to error.message
+                )
+            )
+        )
         error.stage.ordinal + 2
     }
 
@@ -67,14 +74,14 @@ object Main {
             "input" to described(model.input),
             "output" to described(model.output),
             "library_us" to (loaded - begin) / 1e3,
-            "init_us" to (opened - loaded) / 1e3,
+            "init_us" to (opened - loaded) / 1e3
         ) + measured(found) + mapOf(
             "cpu_us" to cpuUs() - cpu,
             "peak_kb" to SystemFacts.number("/proc/self/status", "VmHWM:"),
             "pss_kb" to SystemFacts.number("/proc/self/smaps_rollup", "Pss:"),
             "khz_before" to before,
             "khz_after" to frequencies(processors),
-            "total_us" to (System.nanoTime() - begin) / 1e3,
+            "total_us" to (System.nanoTime() - begin) / 1e3
         )
         model.close()
         write(File(flags.text("--out")), writeJson(result))
@@ -85,7 +92,8 @@ object Main {
         "outputs" to found.outputs.map { if (it is Float && !it.isFinite()) it.toString() else it },
         "samples_us" to found.samplesUs.map { Math.round(it * 1000) / 1e3 },
         "elapsed_us" to found.elapsedUs,
-        "involuntary_switches" to SystemFacts.number("/proc/self/status", "nonvoluntary_ctxt_switches:"),
+        "involuntary_switches" to
+            SystemFacts.number("/proc/self/status", "nonvoluntary_ctxt_switches:")
     )
 
     /** Empty: the JVM finds the library by itself. */
@@ -103,7 +111,11 @@ object Main {
         throw BenchError(BenchStage.MODEL, error.message ?: path, error)
     } catch (error: InferenceError) {
         val isLibrary = error.cause is LinkageError
-        throw BenchError(if (isLibrary) BenchStage.LIBRARY else BenchStage.MODEL, error.message ?: path, error)
+        throw BenchError(
+            if (isLibrary) BenchStage.LIBRARY else BenchStage.MODEL,
+            error.message ?: path,
+            error
+        )
     }
 
     private fun pictures(flags: Flags, model: Inference) =
@@ -132,7 +144,9 @@ object Main {
     /** Processor time of all threads. */
     private fun cpuUs(): Double {
         val fields = SystemFacts.word("/proc/self/stat").substringAfterLast(')').trim().split(' ')
-        val ticks = (fields.getOrNull(11)?.toLongOrNull() ?: 0) + (fields.getOrNull(12)?.toLongOrNull() ?: 0)
+        val ticks =
+            (fields.getOrNull(11)?.toLongOrNull() ?: 0) +
+                (fields.getOrNull(12)?.toLongOrNull() ?: 0)
         return ticks * 1e6 / TICKS_A_SECOND
     }
 
@@ -140,7 +154,7 @@ object Main {
         "dtype" to tensor.spec.type.name.lowercase(),
         "elements" to tensor.size,
         "scale" to (if (tensor.spec.type == TensorType.FLOAT32) 0 else tensor.spec.scale),
-        "zero_point" to tensor.spec.zeroPoint,
+        "zero_point" to tensor.spec.zeroPoint
     )
 
     /** Under another name until it is whole. */
@@ -171,7 +185,8 @@ private class Flags(arguments: List<String>) {
         }
     }
 
-    fun text(name: String, otherwise: String? = null) = given[name] ?: otherwise ?: fail("$name is missing")
+    fun text(name: String, otherwise: String? = null) =
+        given[name] ?: otherwise ?: fail("$name is missing")
 
     fun number(name: String, otherwise: String): Double {
         val text = text(name, otherwise)
@@ -193,7 +208,7 @@ private class Flags(arguments: List<String>) {
             runs = number("--runs", "100").toInt(),
             seconds = number("--seconds", "0"),
             checks = number("--checks", "16").toInt(),
-            limitS = number("--limit-s", "600"),
+            limitS = number("--limit-s", "600")
         )
     }
 
@@ -203,7 +218,7 @@ private class Flags(arguments: List<String>) {
         val KNOWN = setOf(
             "--lib", "--model", "--pictures", "--table", "--layout", "--out", "--run-id", "--mode",
             "--threads", "--delegate", "--cpus", "--warm-up", "--runs", "--seconds", "--checks",
-            "--limit-s", "--marks",
+            "--limit-s", "--marks"
         )
     }
 }

@@ -5,7 +5,8 @@ import java.io.File
 /** A stage of a benchmark that failed; the runner's exit code is 2 and the stage's place. */
 enum class BenchStage { ARGUMENTS, LIBRARY, MODEL, PICTURES, INFERENCE, RESULT, PROCESSORS }
 
-class BenchError(val stage: BenchStage, message: String, cause: Throwable? = null) : Exception(message, cause)
+class BenchError(val stage: BenchStage, message: String, cause: Throwable? = null) :
+    Exception(message, cause)
 
 /** What is asked of one run; times in seconds. */
 data class BenchPlan(
@@ -14,7 +15,7 @@ data class BenchPlan(
     val runs: Int = 100,
     val seconds: Double = 0.0,
     val checks: Int = 16, // pictures whose outputs a timing run proves
-    val limitS: Double = 600.0,
+    val limitS: Double = 600.0
 )
 
 /** What a run found; times in microseconds. Outputs are the tensor's raw numbers. */
@@ -22,7 +23,7 @@ class BenchFound(
     val outputs: List<Number>,
     val samplesUs: DoubleArray,
     val firstUs: Double,
-    val elapsedUs: Double,
+    val elapsedUs: Double
 )
 
 /** Scores pictures or times inferences: one method for the runner and for the app. */
@@ -93,7 +94,11 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
  * Pictures as bytes, and a table of what the input tensor holds for each byte of each channel, in
  * the byte order of this machine: the contract is applied by whoever made the table.
  */
-class BenchPictures(private val bytes: ByteArray, table: ByteArray, private val tensor: TensorSpec) {
+class BenchPictures(
+    private val bytes: ByteArray,
+    table: ByteArray,
+    private val tensor: TensorSpec
+) {
     private val elements = tensor.shape.fold(1, Int::times)
     private val width = tensor.type.bytes
     private val entries = table
@@ -102,10 +107,16 @@ class BenchPictures(private val bytes: ByteArray, table: ByteArray, private val 
 
     init {
         if (table.size != 3 * 256 * width) {
-            throw BenchError(BenchStage.PICTURES, "the table has ${table.size} bytes, ${tensor.type} needs ${768 * width}")
+            throw BenchError(
+                BenchStage.PICTURES,
+                "the table has ${table.size} bytes, ${tensor.type} needs ${768 * width}"
+            )
         }
         if (bytes.isEmpty() || bytes.size % elements != 0) {
-            throw BenchError(BenchStage.PICTURES, "${bytes.size} bytes are no multiple of $elements")
+            throw BenchError(
+                BenchStage.PICTURES,
+                "${bytes.size} bytes are no multiple of $elements"
+            )
         }
         count = bytes.size / elements
     }
@@ -137,7 +148,10 @@ object SystemFacts {
     /** "0-3,6" as numbers; null members mean nothing, so a list that is none is refused. */
     fun processors(list: String): Set<Int> = list.trim().split(',').filter { it.isNotBlank() }
         .flatMap { part ->
-            val ends = part.trim().split('-').map { it.toIntOrNull() ?: throw BenchError(BenchStage.ARGUMENTS, "processors $list") }
+            val ends = part.trim().split('-').map {
+                it.toIntOrNull()
+                    ?: throw BenchError(BenchStage.ARGUMENTS, "processors $list")
+            }
             ends.first()..ends.last()
         }.toSet()
 

@@ -13,6 +13,9 @@ data class Box(val x: Double, val y: Double, val width: Double, val height: Doub
     val centreY get() = y + height / 2
     val longer get() = max(width, height)
 
+    fun isCentredIn(width: Int, height: Int) =
+        centreX >= 0 && centreX <= width && centreY >= 0 && centreY <= height
+
     /** Intersection over union. */
     fun overlap(other: Box): Double {
         val across = min(x + width, other.x + other.width) - max(x, other.x)
@@ -32,7 +35,7 @@ data class PreprocessSpec(
     val filter: Filter = Filter.BILINEAR,
     val isBgr: Boolean = false,
     val mean: List<Double> = listOf(128.0, 128.0, 128.0),
-    val std: List<Double> = listOf(128.0, 128.0, 128.0),
+    val std: List<Double> = listOf(128.0, 128.0, 128.0)
 ) {
     /** The square around a face: its margin added, moved inside the picture. */
     fun square(width: Int, height: Int, face: Box): Square = inside(width, height, face, margin)
@@ -59,8 +62,11 @@ data class PreprocessSpec(
 
     private fun check(box: Box, width: Int, height: Int) {
         val isSane = box.width > 0 && box.width < LARGEST && box.height > 0 && box.height < LARGEST
-        val isCentredInside = box.centreX in 0.0..width.toDouble() && box.centreY in 0.0..height.toDouble()
-        if (!isSane || !isCentredInside) throw PictureError("$box in a $width x $height picture")
+        if (!isSane ||
+            !box.isCentredIn(width, height)
+        ) {
+            throw PictureError("$box in a $width x $height picture")
+        }
     }
 
     companion object {

@@ -9,7 +9,11 @@ import kotlin.math.sqrt
 data class Face(val box: Box, val confidence: Double)
 
 /** Finds faces in whole frames: the detector of fiqa, looked at once, as the contract tells. */
-class Detector(private val model: Inference, spec: PreprocessSpec, confidence: Double = CONFIDENCE) {
+class Detector(
+    private val model: Inference,
+    spec: PreprocessSpec,
+    confidence: Double = CONFIDENCE
+) {
     private val decoder = DetectorDecoder(confidence)
     private val port = TensorPort(spec, model.input, model.output)
     private val converter = Converter()
@@ -17,13 +21,20 @@ class Detector(private val model: Inference, spec: PreprocessSpec, confidence: D
     private var picture = ByteArray(0)
     private val look = ByteArray(SIZE * SIZE * 3)
     private val rows = FloatArray(PRIORS * VALUES)
+    private val output = model.output.data.asFloatBuffer()
     private var shownWidth = 0
     private var shownHeight = 0
 
     init {
         val fits = model.input.spec.shape == listOf(1, SIZE, SIZE, 3) &&
-            model.output.spec.shape == listOf(1, PRIORS, VALUES) && !spec.isBgr
-        if (!fits) throw ModelError(ModelFault.UNSUITABLE, "this is not the face detector: ${model.input.spec.shape}")
+            model.output.spec.shape == listOf(1, PRIORS, VALUES) &&
+            model.output.spec.type == TensorType.FLOAT32 && !spec.isBgr
+        if (!fits) {
+            throw ModelError(
+                ModelFault.UNSUITABLE,
+                "this is not the face detector: ${model.input.spec.shape}"
+            )
+        }
     }
 
     /** The frame's faces, largest first. */
@@ -42,12 +53,17 @@ class Detector(private val model: Inference, spec: PreprocessSpec, confidence: D
         times?.begin(Stage.DETECT)
         show(picture, width, height)
         model.run()
-        for (i in rows.indices) rows[i] = port.read(i).toFloat()
+        output.clear()
+        output.get(rows)
         val across = shownWidth.toDouble() / width
         val down = shownHeight.toDouble() / height
-        val faces = decoder.decode(rows).map { it.scaled(across, down) }
-            .filter { it.box.centreX in 0.0..width.toDouble() && it.box.centreY in 0.0..height.toDouble() }
-            .sortedByDescending { it.box.width * it.box.height }
+        val found = decoder.decode(rows)
+        val faces = ArrayList<Face>(found)
+        for (i in 0 until found) {
+            val face = decoder.face(i, across, down)
+            if (face.box.isCentredIn(width, height)) faces += face
+        }
+        faces.sortWith(LARGEST_FIRST)
         times?.end(Stage.DETECT)
         return faces
     }
@@ -64,56 +80,107 @@ class Detector(private val model: Inference, spec: PreprocessSpec, confidence: D
         port.write(look)
     }
 
-    private fun Face.scaled(across: Double, down: Double) =
-        Face(Box(box.x / across, box.y / down, box.width / across, box.height / down), confidence)
-
     companion object {
         const val SIZE = 320
         const val VALUES = 6
         const val CONFIDENCE = 0.7
         val STRIDES = intArrayOf(8, 16, 32)
         val PRIORS = STRIDES.sumOf { (SIZE / it) * (SIZE / it) }
+        private val LARGEST_FIRST = compareByDescending<Face> { it.box.width * it.box.height }
     }
 }
 
-/** The detector's rows to the faces of one look, surest first, in pixels of the look. */
+/** The detector's rows to the faces of one look. Keeps its buffers. */
 class DetectorDecoder(private val confidence: Double = Detector.CONFIDENCE) {
-    fun decode(rows: FloatArray): List<Face> {
-        val found = ArrayList<Face>()
-        var row = 0
+    private val kept = IntArray(MOST_FACES)
+    private var count = 0
+    private val order = IntArray(Detector.PRIORS)
+    private val certainties = DoubleArray(Detector.PRIORS)
+    private val boxes = Array(4) { DoubleArray(Detector.PRIORS) } // x, y, width, height
+
+    /** How many faces there are; [face] then gives each, surest first. */
+    fun decode(rows: FloatArray): Int {
+        val candidates = collect(rows)
+        sort(candidates)
+        count = 0
+        for (i in 0 until candidates) {
+            if (count < MOST_FACES && isNew(order[i])) kept[count++] = order[i]
+        }
+        return count
+    }
+
+    /** In pixels of the look, divided by its shrinking along each axis. */
+    fun face(number: Int, across: Double = 1.0, down: Double = 1.0): Face {
+        val prior = kept[number]
+        val (x, y, width, height) = boxes
+        val box = Box(
+            x[prior] / across,
+            y[prior] / down,
+            width[prior] / across,
+            height[prior] / down
+        )
+        return Face(box, certainties[prior])
+    }
+
+    /** Fills boxes of sure priors, and the beginning of [order] with their numbers. */
+    private fun collect(rows: FloatArray): Int {
+        var candidates = 0
+        var prior = 0
         for (stride in Detector.STRIDES) {
             val columns = Detector.SIZE / stride
-            for (prior in 0 until columns * columns) {
-                val certainty = certainty(rows, row)
+            for (place in 0 until columns * columns) {
+                val at = prior * Detector.VALUES
+                val certainty = sqrt(share(rows[at]) * share(rows[at + 1]))
                 if (certainty >= confidence) {
-                    found += Face(box(rows, row + 2, stride, prior % columns, prior / columns), certainty)
+                    certainties[prior] = certainty
+                    setBox(prior, rows, at + 2, stride, place % columns, place / columns)
+                    order[candidates++] = prior
                 }
-                row += Detector.VALUES
+                prior++
             }
         }
-        return suppressed(found)
+        return candidates
     }
 
-    private fun certainty(rows: FloatArray, at: Int) =
-        sqrt(rows[at].toDouble().coerceIn(0.0, 1.0) * rows[at + 1].toDouble().coerceIn(0.0, 1.0))
+    private fun share(value: Float) = min(max(value.toDouble(), 0.0), 1.0)
 
-    private fun box(rows: FloatArray, at: Int, stride: Int, column: Int, row: Int): Box {
+    private fun setBox(prior: Int, rows: FloatArray, at: Int, stride: Int, column: Int, row: Int) {
         val width = exp(rows[at + 2].toDouble()) * stride
         val height = exp(rows[at + 3].toDouble()) * stride
-        val x = (column + rows[at].toDouble()) * stride - width / 2
-        val y = (row + rows[at + 1].toDouble()) * stride - height / 2
-        return Box(x, y, width, height)
+        boxes[0][prior] = (column + rows[at].toDouble()) * stride - width / 2
+        boxes[1][prior] = (row + rows[at + 1].toDouble()) * stride - height / 2
+        boxes[2][prior] = width
+        boxes[3][prior] = height
     }
 
-    private fun suppressed(found: List<Face>): List<Face> {
-        val kept = ArrayList<Face>()
-        for (face in found.sortedByDescending { it.confidence }) {
-            if (kept.none { it.box.overlap(face.box) > SAME_FACE }) kept += face
+    /** By insertion: a few dozen at most, and equal ones keep their order. */
+    private fun sort(candidates: Int) {
+        for (i in 1 until candidates) {
+            val moved = order[i]
+            var at = i
+            while (at > 0 && certainties[order[at - 1]] < certainties[moved]) {
+                order[at] = order[at - 1]
+                at--
+            }
+            order[at] = moved
         }
-        return kept
+    }
+
+    private fun isNew(prior: Int): Boolean {
+        for (i in 0 until count) if (overlap(prior, kept[i]) > SAME_FACE) return false
+        return true
+    }
+
+    private fun overlap(one: Int, other: Int): Double {
+        val (x, y, width, height) = boxes
+        val across = min(x[one] + width[one], x[other] + width[other]) - max(x[one], x[other])
+        val down = min(y[one] + height[one], y[other] + height[other]) - max(y[one], y[other])
+        val both = max(across, 0.0) * max(down, 0.0)
+        return both / (width[one] * height[one] + width[other] * height[other] - both)
     }
 
     private companion object {
         const val SAME_FACE = 0.3
+        const val MOST_FACES = 200
     }
 }

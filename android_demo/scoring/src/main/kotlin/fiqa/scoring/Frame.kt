@@ -22,7 +22,9 @@ class Plane(buffer: ByteBuffer, val rowStride: Int, val pixelStride: Int) {
     internal fun check(name: String, width: Int, height: Int) {
         val needed = (height - 1) * rowStride + (width - 1) * pixelStride + 1
         if (pixelStride < 1 || (rowStride < 1 && height > 1) || length < needed) {
-            throw PictureError("plane $name: $length bytes, strides $rowStride and $pixelStride, for $width x $height")
+            throw PictureError(
+                "plane $name: $length bytes, strides $rowStride and $pixelStride, for $width x $height"
+            )
         }
     }
 }
@@ -38,10 +40,14 @@ class Frame(
     val u: Plane,
     val v: Plane,
     val turn: Int = 0,
-    val isMirrored: Boolean = false,
+    val isMirrored: Boolean = false
 ) {
     init {
-        if (width < 1 || height < 1 || turn !in TURNS) throw PictureError("a frame of $width x $height turned by $turn")
+        if (width < 1 || height < 1 ||
+            turn !in TURNS
+        ) {
+            throw PictureError("a frame of $width x $height turned by $turn")
+        }
         y.check("Y", width, height)
         u.check("U", (width + 1) / 2, (height + 1) / 2)
         v.check("V", (width + 1) / 2, (height + 1) / 2)
@@ -92,8 +98,18 @@ class Converter {
         // Where the part's first sample goes, and how far apart its neighbours go.
         val right = if (frame.isMirrored) -3 else 3
         val down = width * 3
-        val perColumn = when (frame.turn) { 0 -> right; 90 -> down; 180 -> -right; else -> -down }
-        val perRow = when (frame.turn) { 0 -> down; 90 -> -right; 180 -> -down; else -> right }
+        val perColumn = when (frame.turn) {
+            0 -> right
+            90 -> down
+            180 -> -right
+            else -> -down
+        }
+        val perRow = when (frame.turn) {
+            0 -> down
+            90 -> -right
+            180 -> -down
+            else -> right
+        }
         var start = 0
         if (perColumn < 0) start -= perColumn * (columns - 1)
         if (perRow < 0) start -= perRow * (rows - 1)
@@ -109,7 +125,7 @@ class Converter {
         columns: Int,
         target: ByteArray,
         start: Int,
-        step: Int,
+        step: Int
     ) {
         val last = left + columns - 1
         val lumaStep = frame.y.pixelStride

@@ -9,7 +9,7 @@ data class Affine(
     val c: Double,
     val d: Double,
     val e: Double,
-    val f: Double,
+    val f: Double
 ) {
     fun x(x: Double, y: Double) = a * x + b * y + c
 
@@ -22,7 +22,7 @@ data class Affine(
         next.a * c + next.b * f + next.c,
         next.d * a + next.e * d,
         next.d * b + next.e * e,
-        next.d * c + next.e * f + next.f,
+        next.d * c + next.e * f + next.f
     )
 
     fun inverse(): Affine {
@@ -33,7 +33,7 @@ data class Affine(
             (b * f - c * e) / area,
             -d / area,
             a / area,
-            (c * d - a * f) / area,
+            (c * d - a * f) / area
         )
     }
 
@@ -77,7 +77,7 @@ data class Setup(
     val frameHeight: Int,
     val viewWidth: Int,
     val viewHeight: Int,
-    val crop: Box? = null,
+    val crop: Box? = null
 ) {
     /** Clockwise degrees that make the frame upright on the screen. */
     val turn: Int = if (isFront) (sensor + display) % 360 else (sensor - display + 360) % 360

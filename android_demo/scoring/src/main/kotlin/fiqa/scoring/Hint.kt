@@ -44,6 +44,7 @@ object Hints {
     /** BT.601's shares in 256ths; red and blue changing places is of no weight here. */
     private fun luma(bytes: ByteArray, at: Int): Int {
         val green = 150 * (bytes[at + 1].toInt() and 255)
-        return (77 * (bytes[at].toInt() and 255) + green + 29 * (bytes[at + 2].toInt() and 255)) shr 8
+        return (77 * (bytes[at].toInt() and 255) + green + 29 * (bytes[at + 2].toInt() and 255)) shr
+            8
     }
 }

@@ -60,7 +60,10 @@ class TensorPort(spec: PreprocessSpec, private val input: Tensor, private val ou
     /** Fills the input with interleaved bytes, in the order of the model's colours. */
     fun write(contractBytes: ByteArray) {
         if (isFloat) {
-            for (i in floats.indices) floats[i] = table.floats[i % 3][contractBytes[i].toInt() and 255]
+            for (i in floats.indices) {
+                floats[i] =
+                    table.floats[i % 3][contractBytes[i].toInt() and 255]
+            }
             floatView.clear()
             floatView.put(floats)
         } else {

@@ -154,7 +154,7 @@ private inline fun <T> Iterable<T>.joined(
     out: StringBuilder,
     begin: String,
     end: String,
-    one: (T) -> Unit,
+    one: (T) -> Unit
 ) {
     out.append(begin)
     forEachIndexed { number, item ->

@@ -5,7 +5,7 @@ data class TensorSpec(
     val type: TensorType,
     val shape: List<Int>,
     val scale: Double? = null,
-    val zeroPoint: Int = 0,
+    val zeroPoint: Int = 0
 )
 
 enum class TensorType(val bytes: Int) { FLOAT32(4), UINT8(1), INT8(1) }
@@ -19,7 +19,7 @@ data class Manifest(
     val output: TensorSpec,
     val threshold: Double?,
     val precision: String,
-    val licence: String,
+    val licence: String
 ) {
     companion object {
         private const val SCHEMA = 1
@@ -28,7 +28,11 @@ data class Manifest(
             val document = try {
                 parseJson(text)
             } catch (error: JsonError) {
-                throw ModelError(ModelFault.DAMAGED, "$name: its manifest has ${error.message}", error)
+                throw ModelError(
+                    ModelFault.DAMAGED,
+                    "$name: its manifest has ${error.message}",
+                    error
+                )
             }
             val fields = Fields(document, name)
             val schema = fields.number("schema").toInt()
@@ -42,22 +46,30 @@ data class Manifest(
                 output = tensor(fields.records("outputs").single(name)),
                 threshold = fields.record("score").optionalNumber("threshold"),
                 precision = fields.record("recipe").optionalText("precision") ?: "unknown",
-                licence = fields.text("licence"),
+                licence = fields.text("licence")
             )
         }
 
         private fun preprocess(fields: Fields): PreprocessSpec {
             for ((rule, known) in RULES) fields.require(rule, known)
-            fields.refuseOthers(RULES.keys + listOf("size", "margin", "filter", "color_order", "mean", "std"))
+            fields.refuseOthers(
+                RULES.keys + listOf("size", "margin", "filter", "color_order", "mean", "std")
+            )
             val filter = Filter.entries.find { it.name.lowercase() == fields.text("filter") }
             val order = fields.text("color_order")
             return PreprocessSpec(
                 size = fields.number("size").toInt(),
                 margin = fields.number("margin"),
                 filter = filter ?: throw fields.tooNew("the filter ${fields.text("filter")}"),
-                isBgr = if (order == "RGB" || order == "BGR") order == "BGR" else throw fields.tooNew(order),
+                isBgr = if (order == "RGB" ||
+                    order == "BGR"
+                ) {
+                    order == "BGR"
+                } else {
+                    throw fields.tooNew(order)
+                },
                 mean = fields.numbers("mean", 3),
-                std = fields.numbers("std", 3),
+                std = fields.numbers("std", 3)
             )
         }
 
@@ -67,12 +79,15 @@ data class Manifest(
                 type ?: throw fields.tooNew("the type ${fields.text("dtype")}"),
                 fields.numbers("shape").map { it.toInt() },
                 fields.optionalNumber("scale"),
-                fields.optionalNumber("zero_point")?.toInt() ?: 0,
+                fields.optionalNumber("zero_point")?.toInt() ?: 0
             )
         }
 
         private fun List<Fields>.single(name: String) = singleOrNull()
-            ?: throw ModelError(ModelFault.UNSUITABLE, "$name has $size tensors where one is expected")
+            ?: throw ModelError(
+                ModelFault.UNSUITABLE,
+                "$name has $size tensors where one is expected"
+            )
 
         // Rules with one value so far. A model made under another one would be fed wrongly here.
         private val RULES = mapOf(
@@ -81,7 +96,7 @@ data class Manifest(
             "alpha" to "over_black",
             "sixteen_bit" to "high_byte",
             "crop" to "square_inside",
-            "camera" to "bt601_full_nearest",
+            "camera" to "bt601_full_nearest"
         )
     }
 }
@@ -100,25 +115,34 @@ private class Fields(document: Any?, private val name: String) {
         members[field]?.let { it as? Double ?: throw damaged(field) }
 
     fun numbers(field: String, count: Int? = null): List<Double> {
-        val found = (members[field] as? List<*>)?.map { it as? Double ?: throw damaged(field) } ?: throw damaged(field)
+        val found =
+            (members[field] as? List<*>)?.map { it as? Double ?: throw damaged(field) }
+                ?: throw damaged(field)
         if (count != null && found.size != count) throw damaged(field)
         return found
     }
 
     fun record(field: String) = Fields(members[field], name)
 
-    fun records(field: String) = (members[field] as? List<*> ?: throw damaged(field)).map { Fields(it, name) }
+    fun records(field: String) = (members[field] as? List<*> ?: throw damaged(field)).map {
+        Fields(it, name)
+    }
 
     /** Manifests of before a rule was written down say nothing, and meant the only one there was. */
     fun require(field: String, known: String) {
-        if (members.containsKey(field) && members[field] != known) throw tooNew("$field: ${members[field]}")
+        if (members.containsKey(field) &&
+            members[field] != known
+        ) {
+            throw tooNew("$field: ${members[field]}")
+        }
     }
 
     fun refuseOthers(known: Collection<String>) {
         members.keys.find { it !in known }?.let { throw tooNew("the rule $it") }
     }
 
-    fun damaged(what: String) = ModelError(ModelFault.DAMAGED, "$name: its manifest is damaged at: $what")
+    fun damaged(what: String) =
+        ModelError(ModelFault.DAMAGED, "$name: its manifest is damaged at: $what")
 
     fun tooNew(what: String) =
         ModelError(ModelFault.TOO_NEW, "$name needs a newer version of this program: it has $what")

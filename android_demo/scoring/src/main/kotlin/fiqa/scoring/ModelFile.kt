@@ -11,23 +11,36 @@ import java.util.zip.Inflater
 /** Why a model cannot be used. */
 enum class ModelFault { MISSING, DAMAGED, TOO_NEW, NOT_OURS, UNSUITABLE }
 
-class ModelError(val fault: ModelFault, message: String, cause: Throwable? = null) : Exception(message, cause)
+class ModelError(val fault: ModelFault, message: String, cause: Throwable? = null) :
+    Exception(message, cause)
 
 /** A .tflite whose embedded manifest was read and whose hash fits. */
 class ModelFile(val name: String, val manifest: Manifest, body: ByteArray) {
     /** The model for the runtime, which wants a direct buffer. */
-    val body: ByteBuffer = ByteBuffer.allocateDirect(body.size).order(ByteOrder.nativeOrder()).put(body).also { it.rewind() }
+    val body: ByteBuffer = ByteBuffer.allocateDirect(
+        body.size
+    ).order(ByteOrder.nativeOrder()).put(body).also {
+        it.rewind()
+    }
 
     companion object {
         private const val LARGEST = 512L * 1024 * 1024
 
         fun read(file: File): ModelFile {
             if (!file.isFile) throw ModelError(ModelFault.MISSING, "${file.name} does not exist")
-            if (file.length() > LARGEST) throw ModelError(ModelFault.NOT_OURS, "${file.name} is larger than 512 MB")
+            if (file.length() >
+                LARGEST
+            ) {
+                throw ModelError(ModelFault.NOT_OURS, "${file.name} is larger than 512 MB")
+            }
             val data = try {
                 file.readBytes()
             } catch (error: IOException) {
-                throw ModelError(ModelFault.MISSING, "${file.name} cannot be read: ${error.message}", error)
+                throw ModelError(
+                    ModelFault.MISSING,
+                    "${file.name} cannot be read: ${error.message}",
+                    error
+                )
             }
             return read(data, file.name)
         }
@@ -41,7 +54,10 @@ class ModelFile(val name: String, val manifest: Manifest, body: ByteArray) {
             val manifest = Manifest.parse(String(entry.content, Charsets.UTF_8), name)
             val body = data.copyOf(entry.archiveStart)
             if (sha256(body) != manifest.sha256) {
-                throw ModelError(ModelFault.DAMAGED, "$name is not the file its manifest was made for: fetch it again")
+                throw ModelError(
+                    ModelFault.DAMAGED,
+                    "$name is not the file its manifest was made for: fetch it again"
+                )
             }
             return ModelFile(name, manifest, body)
         }
@@ -80,7 +96,11 @@ private class Archive(private val data: ByteArray, private val name: String) {
             val nameLength = length(at + 28)
             val header = buffer.getInt(at + 42) + shift
             start = minOf(start, header)
-            if (String(data, at + 46, nameLength, Charsets.UTF_8) == wanted) found = content(at, header)
+            if (String(data, at + 46, nameLength, Charsets.UTF_8) ==
+                wanted
+            ) {
+                found = content(at, header)
+            }
             at += 46 + nameLength + length(at + 30) + length(at + 32)
         }
         return found?.let { Entry(it, start) }
@@ -103,13 +123,20 @@ private class Archive(private val data: ByteArray, private val name: String) {
     }
 
     private fun endRecord(): Int? {
-        for (at in data.size - 22 downTo maxOf(0, data.size - 22 - 0xffff)) if (buffer.getInt(at) == END) return at
+        for (at in data.size - 22 downTo maxOf(0, data.size - 22 - 0xffff)) {
+            if (buffer.getInt(at) ==
+                END
+            ) {
+                return at
+            }
+        }
         return null
     }
 
     private fun length(at: Int) = buffer.getShort(at).toInt() and 0xffff
 
-    private fun damaged(cause: Throwable?) = ModelError(ModelFault.DAMAGED, "$name: its manifest is damaged", cause)
+    private fun damaged(cause: Throwable?) =
+        ModelError(ModelFault.DAMAGED, "$name: its manifest is damaged", cause)
 
     private companion object {
         const val END = 0x06054b50

@@ -13,7 +13,7 @@ enum class Filter(val support: Double) {
     BOX(0.5),
     BICUBIC(2.0),
     LANCZOS(3.0),
-    NEAREST(0.0),
+    NEAREST(0.0)
     ;
 
     fun weight(distance: Double): Double {
@@ -26,7 +26,13 @@ enum class Filter(val support: Double) {
                 x < 2 -> (((x - 5) * x + 8) * x - 4) * CUBIC
                 else -> 0.0
             }
-            LANCZOS -> if (distance >= -3 && distance < 3) sinc(distance) * sinc(distance / 3) else 0.0
+            LANCZOS -> if (distance >= -3 &&
+                distance < 3
+            ) {
+                sinc(distance) * sinc(distance / 3)
+            } else {
+                0.0
+            }
             NEAREST -> throw IllegalStateException("nearest has no weights")
         }
     }
@@ -59,9 +65,13 @@ class Resampler(private val filter: Filter = Filter.BILINEAR) {
         target: ByteArray,
         newWidth: Int,
         newHeight: Int,
-        stride: Int = newWidth * 3,
+        stride: Int = newWidth * 3
     ) {
-        if (filter == Filter.NEAREST) return nearest(source, width, height, target, newWidth, newHeight, stride)
+        if (filter ==
+            Filter.NEAREST
+        ) {
+            return nearest(source, width, height, target, newWidth, newHeight, stride)
+        }
         var rows = source
         if (newWidth != width) {
             if (between.size < newWidth * height * 3) between = ByteArray(newWidth * height * 3)
@@ -70,14 +80,27 @@ class Resampler(private val filter: Filter = Filter.BILINEAR) {
             rows = between
         }
         if (newHeight == height) {
-            for (y in 0 until height) rows.copyInto(target, y * stride, y * newWidth * 3, (y + 1) * newWidth * 3)
+            for (y in 0 until height) {
+                rows.copyInto(
+                    target,
+                    y * stride,
+                    y * newWidth * 3,
+                    (y + 1) * newWidth * 3
+                )
+            }
         } else {
             down.prepare(height, newHeight)
             vertically(rows, newWidth * 3, target, newHeight, stride)
         }
     }
 
-    private fun horizontally(source: ByteArray, width: Int, height: Int, target: ByteArray, newWidth: Int) {
+    private fun horizontally(
+        source: ByteArray,
+        width: Int,
+        height: Int,
+        target: ByteArray,
+        newWidth: Int
+    ) {
         val first = across.first
         val count = across.count
         val weights = across.fixed
@@ -106,13 +129,25 @@ class Resampler(private val filter: Filter = Filter.BILINEAR) {
         }
     }
 
-    private fun vertically(source: ByteArray, length: Int, target: ByteArray, newHeight: Int, stride: Int) {
+    private fun vertically(
+        source: ByteArray,
+        length: Int,
+        target: ByteArray,
+        newHeight: Int,
+        stride: Int
+    ) {
         if (sums.size < length) sums = IntArray(length)
         val sums = sums
         for (y in 0 until newHeight) {
             java.util.Arrays.fill(sums, 0, length, HALF)
             for (k in 0 until down.count[y]) {
-                addRow(source, (down.first[y] + k) * length, down.fixed[y * down.width + k], sums, length)
+                addRow(
+                    source,
+                    (down.first[y] + k) * length,
+                    down.fixed[y * down.width + k],
+                    sums,
+                    length
+                )
             }
             val out = y * stride
             for (x in 0 until length) target[out + x] = clamped(sums[x])
@@ -133,7 +168,7 @@ class Resampler(private val filter: Filter = Filter.BILINEAR) {
         target: ByteArray,
         newWidth: Int,
         newHeight: Int,
-        stride: Int,
+        stride: Int
     ) {
         val columnStep = width.toDouble() / newWidth
         val rowStep = height.toDouble() / newHeight

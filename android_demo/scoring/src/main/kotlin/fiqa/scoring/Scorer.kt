@@ -14,7 +14,7 @@ class Scorer(private val model: Inference, private val manifest: Manifest) {
         if (model.input.spec.shape != wanted) {
             throw ModelError(
                 ModelFault.UNSUITABLE,
-                "the model takes ${model.input.spec.shape}, and its contract makes $wanted",
+                "the model takes ${model.input.spec.shape}, and its contract makes $wanted"
             )
         }
         if (model.output.size != 1) {

@@ -12,11 +12,8 @@ import org.tensorflow.lite.nnapi.NnApiDelegate
  * A model in TensorFlow Lite's Java API. The tensors' types are read from the model. Where NNAPI
  * refuses it, XNNPACK computes, and [fallback] says so.
  */
-class TfliteInference(
-    model: ModelFile,
-    threads: Int = 1,
-    wanted: Kernels = Kernels.XNNPACK,
-) : Inference {
+class TfliteInference(model: ModelFile, threads: Int = 1, wanted: Kernels = Kernels.XNNPACK) :
+    Inference {
     private val interpreter: Interpreter
     private var nnapi: NnApiDelegate? = null
     override val kernels: Kernels
@@ -103,7 +100,7 @@ class TfliteInference(
         val TYPES = mapOf(
             DataType.FLOAT32 to TensorType.FLOAT32,
             DataType.UINT8 to TensorType.UINT8,
-            DataType.INT8 to TensorType.INT8,
+            DataType.INT8 to TensorType.INT8
         )
     }
 }

@@ -15,23 +15,52 @@ data class Track(val id: Int, val box: Box, val score: Double, val raw: Double, 
  * not in the answer; when it is back within [memoryS], it goes on where it was.
  */
 class Tracker(private val halfLifeS: Double = 0.3, private val memoryS: Double = 0.5) {
-    private class Memory(var track: Track, var seenNs: Long)
+    private class Memory(var track: Track, var seenNs: Long, var face: ScoredFace?)
 
     private val memories = ArrayList<Memory>()
     private var nextId = 1
 
     fun update(timeNs: Long, faces: List<ScoredFace>): List<Track> {
-        memories.removeAll { timeNs - it.seenNs > memoryS * SECOND || timeNs < it.seenNs }
-        val free = memories.toMutableList()
-        val pairs = faces.flatMap { face -> free.map { face to it } }
-            .map { (face, memory) -> Triple(face, memory, face.box.overlap(memory.track.box)) }
-            .filter { it.third >= LEAST_OVERLAP }
-            .sortedByDescending { it.third }
-        val known = HashMap<ScoredFace, Memory>()
-        for ((face, memory, _) in pairs) {
-            if (face !in known && free.remove(memory)) known[face] = memory
+        for (i in memories.indices.reversed()) {
+            val ageNs = timeNs - memories[i].seenNs
+            if (ageNs < 0 ||
+                ageNs > memoryS * SECOND
+            ) {
+                memories.removeAt(i)
+            } else {
+                memories[i].face = null
+            }
         }
-        return faces.map { face -> known[face]?.let { follow(it, face, timeNs) } ?: begin(face, timeNs) }
+        repeat(minOf(faces.size, memories.size)) { joinNearest(faces) }
+        val tracks = ArrayList<Track>(faces.size)
+        for (face in faces) {
+            val known = memoryOf(face)
+            tracks += if (known == null) begin(face, timeNs) else follow(known, face, timeNs)
+        }
+        return tracks
+    }
+
+    /** Of faces and memories that are still alone, the two that overlap most belong together. */
+    private fun joinNearest(faces: List<ScoredFace>) {
+        var most = LEAST_OVERLAP
+        var best: Memory? = null
+        var bestFace: ScoredFace? = null
+        for (i in memories.indices) {
+            if (memories[i].face != null) continue
+            for (k in faces.indices) {
+                val overlap = faces[k].box.overlap(memories[i].track.box)
+                if (overlap < most || memoryOf(faces[k]) != null) continue
+                most = overlap
+                best = memories[i]
+                bestFace = faces[k]
+            }
+        }
+        best?.face = bestFace
+    }
+
+    private fun memoryOf(face: ScoredFace): Memory? {
+        for (i in memories.indices) if (memories[i].face === face) return memories[i]
+        return null
     }
 
     /** Forgets everybody: another camera, another picture. */
@@ -39,7 +68,7 @@ class Tracker(private val halfLifeS: Double = 0.3, private val memoryS: Double =
 
     private fun begin(face: ScoredFace, timeNs: Long): Track {
         val track = Track(nextId++, face.box, face.score, face.score, 0.0)
-        memories += Memory(track, timeNs)
+        memories += Memory(track, timeNs, face)
         return track
     }
 
@@ -54,7 +83,7 @@ class Tracker(private val halfLifeS: Double = 0.3, private val memoryS: Double =
             face.box,
             old.score + share * (face.score - old.score),
             face.score,
-            old.speed + share * (speed - old.speed),
+            old.speed + share * (speed - old.speed)
         )
         memory.seenNs = timeNs
         return memory.track

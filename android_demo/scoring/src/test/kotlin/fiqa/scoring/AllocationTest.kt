@@ -32,11 +32,15 @@ class AllocationTest {
             fun step() {
                 val faces = detector.find(frame, times)
                 val box = faces[0].box
-                cutter.contractBytes(frame, cutter.spec.square(frame.uprightWidth, frame.uprightHeight, box))
+                cutter.contractBytes(
+                    frame,
+                    cutter.spec.square(frame.uprightWidth, frame.uprightHeight, box)
+                )
                 tracker.update(count++ * 33_000_000, listOf(ScoredFace(box, 0.5)))
                 times.endFrame()
             }
             repeat(60) { step() }
+            println("an inference allocates ${allocated { repeat(50) { model.run() } } / 50} bytes")
             val bytes = allocated { repeat(50) { step() } } / 50
             println("a frame allocates $bytes bytes")
             assertTrue("$bytes bytes a frame", bytes <= 1024)

@@ -32,8 +32,13 @@ object Frames {
         }
         val u = chroma.duplicate().also { it.position(1) }
         return Frame(
-            width, height, Plane(luma, width + padding, 1), Plane(u, stride, 2),
-            Plane(chroma, stride, 2), turn, isMirrored,
+            width,
+            height,
+            Plane(luma, width + padding, 1),
+            Plane(u, stride, 2),
+            Plane(chroma, stride, 2),
+            turn,
+            isMirrored
         )
     }
 

@@ -12,10 +12,15 @@ class GeometryTest {
 
     private fun setups(): List<Setup> {
         val all = ArrayList<Setup>()
-        for (sensor in TURNS) for (isFront in listOf(false, true)) for (display in TURNS) for (crop in crops) {
-            val isLandscape = display % 180 != 0
-            val view = if (isLandscape) 2000 to 1080 else 1080 to 2000
-            all += Setup(sensor, isFront, display, 640, 480, view.first, view.second, crop)
+        for (sensor in TURNS) {
+            for (isFront in listOf(false, true)) {
+                for (display in TURNS) {
+                    for (crop in crops) {
+                        val (width, height) = if (display % 180 != 0) 2000 to 1080 else 1080 to 2000
+                        all += Setup(sensor, isFront, display, 640, 480, width, height, crop)
+                    }
+                }
+            }
         }
         return all
     }
@@ -59,7 +64,8 @@ class GeometryTest {
             assertEquals(setup.viewHeight / 2.0, shown.centreY, 1e-6)
             assertTrue(shown.width >= setup.viewWidth - 1e-6)
             assertTrue(shown.height >= setup.viewHeight - 1e-6)
-            val isTight = shown.width <= setup.viewWidth + 1e-6 || shown.height <= setup.viewHeight + 1e-6
+            val isTight =
+                shown.width <= setup.viewWidth + 1e-6 || shown.height <= setup.viewHeight + 1e-6
             assertTrue("nothing more is cut away than must be", isTight)
         }
     }

@@ -17,15 +17,19 @@ class GoldenCase(private val fields: Map<String, Any?>) {
             size = (given["size"] as Double).toInt(),
             margin = given["margin"] as Double,
             filter = Filter.valueOf((given["filter"] as String? ?: "bilinear").uppercase()),
-            isBgr = given["color_order"] == "BGR",
+            isBgr = given["color_order"] == "BGR"
         )
     }
 
+    val box get() = optionalBox!!
+
+    private val optionalBox = (fields["box"] as List<*>?)?.let {
+        val (x, y, w, h) = it.map { value -> value as Double }
+        Box(x, y, w, h)
+    }
+
     fun square(width: Int, height: Int): Square {
-        (fields["box"] as List<*>?)?.let {
-            val (x, y, w, h) = it.map { value -> value as Double }
-            return spec.square(width, height, Box(x, y, w, h))
-        }
+        optionalBox?.let { return spec.square(width, height, it) }
         (fields["crop"] as List<*>?)?.let {
             val (x, y, side) = it.map { value -> (value as Double).toInt() }
             return spec.square(width, height, Square(x, y, side))
@@ -37,7 +41,13 @@ class GoldenCase(private val fields: Map<String, Any?>) {
         val data = file("data")
         val planes = (fields["planes"] as List<*>).map { plane(data, it as Map<*, *>) }
         return Frame(
-            width, height, planes[0], planes[1], planes[2], int("turn"), fields["mirrored"] as Boolean,
+            width,
+            height,
+            planes[0],
+            planes[1],
+            planes[2],
+            int("turn"),
+            fields["mirrored"] as Boolean
         )
     }
 

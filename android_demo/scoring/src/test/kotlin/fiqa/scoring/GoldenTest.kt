@@ -12,7 +12,11 @@ class GoldenTest {
         assertTrue(cases.size >= 20)
         for (case in cases) {
             val square = case.square(case.width, case.height)
-            assertArrayEquals(case.name, case.expected, cutter(case).contractBytes(case.rgb, case.width, square))
+            assertArrayEquals(
+                case.name,
+                case.expected,
+                cutter(case).contractBytes(case.rgb, case.width, square)
+            )
         }
     }
 

@@ -25,7 +25,14 @@ class HintTest {
     @Test
     fun `light is that of the middle`() {
         val bytes = ByteArray(8 * 8 * 3)
-        for (y in 2 until 6) for (x in 2 until 6) for (c in 0..2) bytes[(y * 8 + x) * 3 + c] = if (x < 4) -1 else 100
+        for (y in 2 until 6) {
+            for (x in 2 until 6) {
+                for (c in 0..2) {
+                    bytes[(y * 8 + x) * 3 + c] =
+                        if (x < 4) -1 else 100
+                }
+            }
+        }
         assertEquals(Light(177.5, 0.5), Hints.light(bytes, 8))
     }
 }

@@ -24,7 +24,9 @@ class TrackerTest {
         fun after(steps: Int): Double {
             val tracker = Tracker()
             tracker.update(0, listOf(face(10.0, 0.0)))
-            return (1..steps).map { tracker.update(it * second / 5 / steps, listOf(face(10.0, 1.0))).single().score }.last()
+            return (1..steps).map {
+                tracker.update(it * second / 5 / steps, listOf(face(10.0, 1.0))).single().score
+            }.last()
         }
         assertEquals(after(1), after(12), 1e-9)
     }
