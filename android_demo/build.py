@@ -1,9 +1,11 @@
 """Build and test the Android demo where Gradle or Google's repository is out of reach.
 
+    python -m android_demo.build apk --model build/demo/student.tflite --out build/fiqa.apk
     python -m android_demo.build test
     python -m android_demo.build test --only FrameTest
     python -m android_demo.build lint
 
+`apk` compiles, packs, signs with a debug key and checks; without --model the app asks for one.
 `test` compiles scoring/ and runs its JVM tests, with Android's own TensorFlow Lite library in a
 copy that desktop Linux loads. `lint` runs ktlint (`--fix` also mends). Versions come from
 gradle/libs.versions.toml, jars from Maven, results go to build/android. Exit 1: tests or lint fail.
@@ -18,12 +20,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from android_demo.build_steps.apk import app_jar, collect_assets, inspect, link_resources, pack
 from android_demo.build_steps.bionic import desktop_library
 from android_demo.build_steps.kotlin import class_path, compile_jar
-from android_demo.build_steps.maven import ANDROID, fetch
+from android_demo.build_steps.maven import ANDROID, OUT, fetch
 from android_demo.build_steps.tools import require
 from fiqa import cli
 from fiqa.detector import packaged_model
+from fiqa.manifest import read_manifest
 
 TESTS_S = 540.0
 SCORING = ANDROID / "scoring" / "src"
@@ -33,6 +37,8 @@ GOLDEN = ANDROID.parent / "tests" / "golden"
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(__doc__ or "")
     parser.add_argument("step", choices=tuple(STEPS))
+    parser.add_argument("--model", type=Path, help="apk: the .tflite that the app starts with")
+    parser.add_argument("--out", type=Path, default=OUT.parent / "fiqa.apk", help="apk: the file")
     parser.add_argument("--only", help="test: the classes to run, apart by commas")
     parser.add_argument("--fix", action="store_true", help="lint: mend what can be mended")
     return cli.run(parser, lambda args: STEPS[args.step](args), argv)
@@ -40,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def scoring_jar() -> Path:
     return compile_jar("scoring", [SCORING / "main" / "kotlin"], fetch("scoring"))
+
+
+def _apk(args: Namespace) -> cli.Outcome:
+    if args.model is not None:
+        read_manifest(args.model)  # what the app would refuse is refused here
+    resources = link_resources(collect_assets(args.model))
+    scoring = scoring_jar()
+    pack(resources, app_jar(resources, scoring), scoring, args.out)
+    facts = inspect(args.out)
+    lines = [f"{name}: {value}" for name, value in facts.items()]
+    return cli.Outcome("\n".join([*lines, f"wrote {args.out}"]), {"apk": str(args.out)} | facts)
 
 
 def jvm_command(golden: Path = GOLDEN) -> list[str]:
@@ -78,7 +95,7 @@ def _shown(command: Sequence[str], cwd: Path | None = None) -> bool:
     return done.returncode == 0
 
 
-STEPS = {"test": _test, "lint": _lint}
+STEPS = {"apk": _apk, "test": _test, "lint": _lint}
 
 if __name__ == "__main__":
     raise SystemExit(main())

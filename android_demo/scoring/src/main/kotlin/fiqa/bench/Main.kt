@@ -31,20 +31,20 @@ object Main {
         exitProcess(run(arguments.toList()))
     }
 
-    /** The exit code. */
-    fun run(arguments: List<String>): Int = try {
+    /** The exit code; what failed is told on stderr. */
+    fun run(arguments: List<String>): Int {
+        val (code, complaint) = runTold(arguments)
+        complaint?.let(System.err::println)
+        return code
+    }
+
+    /** The exit code, and what failed as JSON. */
+    fun runTold(arguments: List<String>): Pair<Int, String?> = try {
         measure(Flags(arguments))
-        0
+        0 to null
     } catch (error: BenchError) {
-        System.err.println(
-            writeJson(
-                mapOf(
-                    "stage" to error.stage.name.lowercase(),
-                    "message" to error.message
-                )
-            )
-        )
-        error.stage.ordinal + 2
+        val told = mapOf("stage" to error.stage.name.lowercase(), "message" to error.message)
+        error.stage.ordinal + 2 to writeJson(told)
     }
 
     private fun measure(flags: Flags) {

@@ -5,7 +5,9 @@ class Cutter(val spec: PreprocessSpec) {
     private val converter = Converter()
     private val resampler = Resampler(spec.filter)
     private var cut = ByteArray(0)
-    private val bytes = ByteArray(spec.size * spec.size * 3)
+
+    /** What was cut last. */
+    val bytes = ByteArray(spec.size * spec.size * 3)
 
     /** For a square of the upright frame; the same array each time. */
     fun contractBytes(frame: Frame, square: Square): ByteArray {

@@ -14,6 +14,12 @@ object Hints {
     private const val BURNT_SHARE = 0.2
     private const val FAST = 0.5 // sides of the face's box a second
 
+    /** What is measured of one face. */
+    class Measured(val square: Square, val light: Light)
+
+    fun of(face: Measured, spec: PreprocessSpec, speed: Double): Hint? =
+        of(face.square, spec, face.light, speed)
+
     /** The one that matters most; null where nothing is wrong that can be measured. */
     fun of(square: Square, spec: PreprocessSpec, light: Light, speed: Double): Hint? = when {
         square.side < LEAST_ENLARGED * spec.size -> Hint.TOO_SMALL

@@ -1,6 +1,7 @@
 package fiqa.scoring
 
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
 
 /** Whose kernels compute: XNNPACK's, the library's own, or the phone's through NNAPI. */
 enum class Kernels { XNNPACK, NONE, NNAPI }
@@ -34,8 +35,17 @@ class InferenceError(message: String, cause: Throwable? = null) : Exception(mess
 
 /** What the input tensor holds for each byte of each channel: the contract's normalisation. */
 class InputTable(spec: PreprocessSpec, tensor: TensorSpec) {
+    private val isFloat = tensor.type == TensorType.FLOAT32
     val floats = Array(3) { channel -> FloatArray(256) { real(spec, channel, it) } }
     val bytes = Array(3) { channel -> ByteArray(256) { quantised(tensor, floats[channel][it]) } }
+
+    /** The table as BenchPictures takes it: 256 entries of each channel, as the tensor holds them. */
+    fun asBytes(): ByteArray {
+        if (!isFloat) return bytes.reduce(ByteArray::plus)
+        val buffer = ByteBuffer.allocate(3 * 256 * 4).order(ByteOrder.nativeOrder())
+        for (channel in floats) for (value in channel) buffer.putFloat(value)
+        return buffer.array()
+    }
 
     private fun real(spec: PreprocessSpec, channel: Int, byte: Int) =
         (byte - spec.mean[channel].toFloat()) / spec.std[channel].toFloat()

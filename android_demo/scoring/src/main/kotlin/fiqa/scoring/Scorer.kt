@@ -38,6 +38,9 @@ class Scorer(private val model: Inference, private val manifest: Manifest) {
     fun score(picture: ByteArray, width: Int, square: Square): Double =
         score(cutter.contractBytes(picture, width, square))
 
+    /** How light the face is that was scored last. */
+    fun light(): Light = Hints.light(cutter.bytes, spec.size)
+
     /** The score of contract bytes, in the model's own scale. */
     fun score(contractBytes: ByteArray): Double {
         port.write(contractBytes)
