@@ -3,17 +3,21 @@
     python -m android_demo.build apk --model build/demo/student.tflite --out build/fiqa.apk
     python -m android_demo.build test
     python -m android_demo.build test --only FrameTest
+    python -m android_demo.build screens --model build/demo/student.tflite
     python -m android_demo.build lint
 
 `apk` compiles, packs, signs with a debug key and checks; without --model the app asks for one.
 `test` compiles scoring/ and runs its JVM tests, with Android's own TensorFlow Lite library in a
-copy that desktop Linux loads. `lint` runs ktlint (`--fix` also mends). Versions come from
+copy that desktop Linux loads; `screens` draws every state of the app's screens into --screens.
+`lint` runs ktlint (`--fix` also mends). Versions come from
 gradle/libs.versions.toml, jars from Maven, results go to build/android. Exit 1: tests or lint fail.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -24,12 +28,15 @@ from android_demo.build_steps.apk import app_jar, collect_assets, inspect, link_
 from android_demo.build_steps.bionic import desktop_library
 from android_demo.build_steps.kotlin import class_path, compile_jar
 from android_demo.build_steps.maven import ANDROID, OUT, fetch
+from android_demo.build_steps.robolectric import screens_command
 from android_demo.build_steps.tools import require
 from fiqa import cli
 from fiqa.detector import packaged_model
-from fiqa.manifest import read_manifest
+from fiqa.errors import InputError
+from fiqa.manifest import read_manifest, update_manifest
 
 TESTS_S = 540.0
+SCREENS_THRESHOLD = 0.5
 SCORING = ANDROID / "scoring" / "src"
 GOLDEN = ANDROID.parent / "tests" / "golden"
 
@@ -39,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("step", choices=tuple(STEPS))
     parser.add_argument("--model", type=Path, help="apk: the .tflite that the app starts with")
     parser.add_argument("--out", type=Path, default=OUT.parent / "fiqa.apk", help="apk: the file")
+    parser.add_argument("--screens", type=Path, default=OUT / "screens", help="folder for PNGs")
     parser.add_argument("--only", help="test: the classes to run, apart by commas")
     parser.add_argument("--fix", action="store_true", help="lint: mend what can be mended")
     return cli.run(parser, lambda args: STEPS[args.step](args), argv)
@@ -95,7 +103,23 @@ def _shown(command: Sequence[str], cwd: Path | None = None) -> bool:
     return done.returncode == 0
 
 
-STEPS = {"apk": _apk, "test": _test, "lint": _lint}
+def _screens(args: Namespace) -> cli.Outcome:
+    if args.model is None:
+        raise InputError("screens without --model", expected="a .tflite for the app to start with")
+    model = OUT / "screens.tflite"  # verdicts are to be seen, whatever the model's own threshold
+    shutil.copy(args.model, model)
+    manifest = read_manifest(model)
+    score = dataclasses.replace(manifest.score, threshold=SCREENS_THRESHOLD)
+    update_manifest(model, dataclasses.replace(manifest, score=score))
+    resources = link_resources(collect_assets(model))
+    scoring = scoring_jar()
+    app = app_jar(resources, scoring)
+    command = screens_command(resources, app, scoring, GOLDEN, args.screens)
+    ok = _shown([*command, "fiqa.app.ScreensTest"])
+    return cli.Outcome(f"drawn into {args.screens}" if ok else "", {"drawn": str(args.screens)}, ok)
+
+
+STEPS = {"apk": _apk, "screens": _screens, "test": _test, "lint": _lint}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -80,7 +80,7 @@ class MainActivity :
     override fun onResume() {
         super.onResume()
         isRunning = true
-        panel.visibility = if (settings.showsTimes) View.VISIBLE else View.GONE
+        panel.visibility = View.GONE // until there are times to show
         clearTrouble()
         live.load(settings)
         start()
@@ -214,7 +214,10 @@ class MainActivity :
         overlay.show(seen, arranged.uprightToView)
         overlay.removeCallbacks(stale)
         overlay.postDelayed(stale, STALE_MS)
-        if (settings.showsTimes) panel.text = timesText()
+        if (settings.showsTimes) {
+            panel.text = timesText()
+            panel.visibility = View.VISIBLE
+        }
     }
 
     override fun onTrouble(trouble: Trouble) = runOnUiThread { if (isRunning) tell(trouble) }
@@ -234,6 +237,7 @@ class MainActivity :
         if (found == Trouble.STORAGE) return say(getString(found.text))
         shown = found
         overlay.clear() // a score of before would be a lie now
+        panel.visibility = View.GONE
         trouble.setText(found.text)
         trouble.visibility = View.VISIBLE
         mend.visibility = if (found.mend == null) View.GONE else View.VISIBLE

@@ -31,11 +31,13 @@ class OverlayView(context: Context, attributes: AttributeSet?) : View(context, a
     var seen: List<Seen> = emptyList()
         private set
     private var map = Affine.scale(1.0)
+    private var isLooking = false
 
     /** Shows faces, whose boxes the mapping brings into pixels of this view. */
     fun show(seen: List<Seen>, map: Affine) {
         this.seen = seen
         this.map = map
+        isLooking = true
         contentDescription = if (seen.isEmpty()) {
             context.getString(R.string.looking)
         } else {
@@ -44,7 +46,11 @@ class OverlayView(context: Context, attributes: AttributeSet?) : View(context, a
         invalidate()
     }
 
-    fun clear() = show(emptyList(), map)
+    /** Nothing is known: no frame has come, or none for a while. */
+    fun clear() {
+        show(emptyList(), map)
+        isLooking = false
+    }
 
     /** Where a face's box stands in this view. */
     fun place(face: Seen): RectF {
@@ -56,6 +62,12 @@ class OverlayView(context: Context, attributes: AttributeSet?) : View(context, a
 
     override fun onDraw(canvas: Canvas) {
         times.begin(Stage.DRAW)
+        if (isLooking && seen.isEmpty()) {
+            corners.set(0f, height * 0.2f, 0f, 0f)
+            val words = context.getString(R.string.looking)
+            corners.left = (width - letters.measureText(words)) / 2
+            write(canvas, words, context.getColor(R.color.plate_ink))
+        }
         for (face in seen) {
             val colour = context.getColor(colourOf(face))
             frame.color = colour
