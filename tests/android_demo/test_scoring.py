@@ -11,7 +11,8 @@ import pytest
 
 from fiqa.contract import Box, PreprocessSpec
 from fiqa.frames import Frame
-from fiqa.runtime import Scorer, to_tensor
+from fiqa.runtime import Scorer
+from tests.doubles.bench_files import bench_flags, contract_bytes, raw_outputs, words_of
 
 pytestmark = pytest.mark.device  # Java and Maven's packages; the first run fetches them
 
@@ -28,10 +29,6 @@ def scored(jvm: Any, folder: Path, model: Path, out: Path, rounds: int = 1) -> d
     found = json.loads(out.read_text())
     assert isinstance(found, dict)
     return found
-
-
-def contract_bytes(frames: list[tuple[Frame, Box]], spec: PreprocessSpec) -> np.ndarray:
-    return np.stack([frame.to_bytes(spec, box) for frame, box in frames])
 
 
 def python_scores(model: Path, frames: list[tuple[Frame, Box]]) -> np.ndarray:
@@ -75,10 +72,7 @@ def test_int8_outputs_are_equal_bit_for_bit_given_equal_bytes(
     scorer = Scorer(models["int8"])
     pictures = contract_bytes(frames[1], scorer.spec)
     result = run_bench(jvm, tmp_path, models["int8"], pictures, "--mode", "score")
-    scale, zero = scorer._engine.output.scale, scorer._engine.output.zero_point
-    assert scale is not None and zero is not None  # noqa: PT018
-    wanted = np.round(scorer.score_bytes(pictures) / scale).astype(int) + zero
-    assert result["outputs"] == wanted.tolist()
+    assert result["outputs"] == raw_outputs(scorer, pictures)
     assert result["input"]["dtype"] == "int8"
     assert result["delegate"] == "xnnpack"
 
@@ -115,7 +109,7 @@ def test_each_failing_stage_has_its_exit_code(
 ) -> None:
     flags = bench_flags(tmp_path, models["fp32"], np.zeros((1, SIZE, SIZE, 3), np.uint8))
     flags |= {"--mode": "score"} | changes
-    done = jvm(tmp_path, "fiqa.bench.Main", *(word for pair in flags.items() for word in pair))
+    done = jvm(tmp_path, "fiqa.bench.Main", *words_of(flags))
     assert done.returncode == code, done.stderr[-1000:]
     told = json.loads(done.stderr.strip().splitlines()[-1])
     assert told["stage"] == stage
@@ -134,23 +128,9 @@ def test_preparing_a_frame_costs_no_more_than_the_inference(
 def run_bench(
     jvm: Any, folder: Path, model: Path, pictures: np.ndarray, *flags: object
 ) -> dict[str, Any]:
-    given = bench_flags(folder, model, pictures)
-    words = [word for pair in given.items() for word in pair]
+    words = words_of(bench_flags(folder, model, pictures))
     done = jvm(folder, "fiqa.bench.Main", *words, *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads((folder / "out.json").read_text())
     assert result["run_id"] == "r1"
     return dict(result)
-
-
-def bench_flags(folder: Path, model: Path, pictures: np.ndarray) -> dict[str, Any]:
-    """The table holds what the input tensor takes for each byte of each channel."""
-    scorer = Scorer(model)
-    grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None, None], (1, 256, 1, 3))
-    table = to_tensor(np.ascontiguousarray(grey), scorer.spec, scorer._engine.input)
-    (folder / "table").write_bytes(table[0, :, 0].T.tobytes())
-    (folder / "pictures").write_bytes(pictures.tobytes())
-    return {
-        "--lib": "", "--model": model, "--pictures": folder / "pictures",
-        "--table": folder / "table", "--out": folder / "out.json", "--run-id": "r1",
-    }  # fmt: skip
