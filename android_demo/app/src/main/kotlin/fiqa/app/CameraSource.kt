@@ -36,16 +36,20 @@ fun Image.toFrame(turn: Int): Frame {
     return Frame(width, height, y, u, v, turn)
 }
 
-/** One camera with a preview and frames to analyse. Troubles are told, never thrown. */
+/**
+ * One camera with a preview and frames to analyse. Troubles are told, never thrown. All that is
+ * open belongs to the camera's thread; a camera that opens after it was closed is let go again.
+ */
 class CameraSource(private val context: Context, private val onTrouble: (Trouble) -> Unit) {
     val thread = HandlerThread("camera").apply { start() }
     private val handler = Handler(thread.looper)
     private val manager = context.getSystemService(CameraManager::class.java)
-    private var device: CameraDevice? = null
-    private var session: CameraCaptureSession? = null
-    private var preview: Surface? = null
-    var reader: ImageReader? = null
-        private set
+
+    @Volatile
+    private var current: Opening? = null
+
+    /** Where frames arrive; null while closed. */
+    val reader: ImageReader? get() = current?.frames
 
     /** The wanted camera, or the other one where there is no such; null: told already. */
     fun choose(isFront: Boolean): CameraFacts? {
@@ -64,38 +68,68 @@ class CameraSource(private val context: Context, private val onTrouble: (Trouble
     ) {
         val permission = context.checkSelfPermission(Manifest.permission.CAMERA)
         if (permission != PackageManager.PERMISSION_GRANTED) return onTrouble(Trouble.PERMISSION)
-        close()
-        texture.setDefaultBufferSize(facts.preview.width, facts.preview.height)
-        val shown = Surface(texture).also { preview = it }
-        val (width, height) = facts.frame.width to facts.frame.height
-        val frames = ImageReader.newInstance(width, height, ImageFormat.YUV_420_888, IMAGES)
-        reader = frames
-        frames.setOnImageAvailableListener({ it.acquireLatestImage()?.use(onImage) }, analysis)
-        guarded {
-            manager.openCamera(facts.id, Opened(listOf(shown, frames.surface)), handler)
+        handler.post {
+            current?.close()
+            val opening = Opening(facts, texture, analysis, onImage)
+            current = opening
+            guarded { manager.openCamera(facts.id, opening, handler) }
         }
     }
 
     fun close() {
-        session?.close()
-        device?.close()
-        reader?.close()
-        preview?.release()
-        session = null
-        device = null
-        reader = null
-        preview = null
+        handler.post {
+            current?.close()
+            current = null
+        }
     }
 
-    fun quit() {
+    /** Closes and ends the thread; [then] what waits for the camera to be let go. */
+    fun quit(then: () -> Unit) {
         close()
+        handler.post(then)
         thread.quitSafely()
     }
 
-    private inner class Opened(private val targets: List<Surface>) : CameraDevice.StateCallback() {
+    /** One camera from being asked for to being let go. */
+    private inner class Opening(
+        facts: CameraFacts,
+        texture: SurfaceTexture,
+        private val analysis: Handler,
+        onImage: (Image) -> Unit
+    ) : CameraDevice.StateCallback() {
+        private val preview: Surface
+        val frames: ImageReader
+        private var device: CameraDevice? = null
+        private var session: CameraCaptureSession? = null
+
+        init {
+            texture.setDefaultBufferSize(facts.preview.width, facts.preview.height)
+            preview = Surface(texture)
+            val (width, height) = facts.frame.width to facts.frame.height
+            frames = ImageReader.newInstance(width, height, ImageFormat.YUV_420_888, IMAGES)
+            val newest = ImageReader.OnImageAvailableListener {
+                it.acquireLatestImage()?.use(onImage)
+            }
+            frames.setOnImageAvailableListener(newest, analysis)
+        }
+
+        fun close() {
+            session?.close()
+            device?.close()
+            session = null
+            device = null
+            // Behind the frame that is being looked at: its planes end with the reader.
+            frames.setOnImageAvailableListener(null, null)
+            analysis.post {
+                frames.close()
+                preview.release()
+            }
+        }
+
         override fun onOpened(camera: CameraDevice) {
+            if (current !== this) return camera.close()
             device = camera
-            guarded { start(camera, targets) }
+            guarded { start(camera) }
         }
 
         override fun onDisconnected(camera: CameraDevice) = lose(camera, Trouble.CAMERA_LOST)
@@ -110,24 +144,27 @@ class CameraSource(private val context: Context, private val onTrouble: (Trouble
 
         private fun lose(camera: CameraDevice, trouble: Trouble) {
             camera.close()
+            if (current !== this) return
             device = null
-            session = null
+            close()
+            current = null
             onTrouble(trouble)
         }
-    }
 
-    @Suppress("DEPRECATION") // its successor is of API level 28
-    private fun start(camera: CameraDevice, targets: List<Surface>) {
-        val state = object : CameraCaptureSession.StateCallback() {
-            override fun onConfigured(configured: CameraCaptureSession) {
-                session = configured
-                guarded { repeat(camera, configured, targets) }
+        @Suppress("DEPRECATION") // its successor is of API level 28
+        private fun start(camera: CameraDevice) {
+            val targets = listOf(preview, frames.surface)
+            val state = object : CameraCaptureSession.StateCallback() {
+                override fun onConfigured(configured: CameraCaptureSession) {
+                    session = configured
+                    guarded { repeat(camera, configured, targets) }
+                }
+
+                override fun onConfigureFailed(failed: CameraCaptureSession) =
+                    onTrouble(Trouble.CAMERA_FAILED)
             }
-
-            override fun onConfigureFailed(failed: CameraCaptureSession) =
-                onTrouble(Trouble.CAMERA_FAILED)
+            camera.createCaptureSession(targets, state, handler)
         }
-        camera.createCaptureSession(targets, state, handler)
     }
 
     private fun repeat(camera: CameraDevice, to: CameraCaptureSession, targets: List<Surface>) {

@@ -15,7 +15,8 @@ import java.util.Locale
 
 /** What the screen is told, from the analysis thread. */
 interface LiveListener {
-    fun onSeen(seen: List<Seen>)
+    /** [opening] is what was handed over with the frame: which camera's time it was. */
+    fun onSeen(seen: List<Seen>, opening: Int)
 
     fun onTrouble(trouble: Trouble)
 
@@ -57,15 +58,15 @@ class Live(private val context: Context, private val listener: LiveListener) {
         handler.postDelayed(::endShot, SHOT_MS)
     }
 
-    fun look(image: Image, turn: Int) {
+    fun look(image: Image, turn: Int, opening: Int) {
         val opened = engine ?: return
         try {
             val frame = image.toFrame(turn)
             val seen = opened.look(frame, image.timestamp, times)
             if (SystemClock.uptimeMillis() < shotUntilMs) offer(frame, seen)
-            listener.onSeen(seen)
+            listener.onSeen(seen, opening)
         } catch (_: PictureError) { // a frame with planes that cannot be: the next one will do
-            listener.onSeen(emptyList())
+            listener.onSeen(emptyList(), opening)
         } catch (error: InferenceError) {
             engine = null
             opened.close()

@@ -38,8 +38,11 @@ class MainActivity :
     private lateinit var message: TextView
     private lateinit var panel: TextView
     private var facts: CameraFacts? = null
-    private var setup: Setup? = null
+
+    @Volatile
+    private var setup: Setup? = null // the analysis thread reads its turn
     private var isRunning = false
+    private var opening = 0 // which time the camera was opened: what comes later is old
     private var wasAsked = false
     private val stale = Runnable { overlay.clear() }
     private val quiet = Runnable { message.visibility = View.GONE }
@@ -81,9 +84,7 @@ class MainActivity :
         super.onResume()
         isRunning = true
         panel.visibility = View.GONE // until there are times to show
-        clearTrouble()
-        live.load(settings)
-        start()
+        begin()
     }
 
     override fun onPause() {
@@ -93,16 +94,14 @@ class MainActivity :
     }
 
     override fun onDestroy() {
-        camera.quit()
-        live.quit()
+        camera.quit(then = live::quit)
         super.onDestroy()
     }
 
     override fun onRequestPermissionsResult(code: Int, names: Array<String>, results: IntArray) {
         val isGranted = results.firstOrNull() == PackageManager.PERMISSION_GRANTED
         if (isGranted) {
-            clearTrouble()
-            start()
+            begin()
         } else if (results.isNotEmpty()) { // empty: the question itself was interrupted
             val mayAskAgain = shouldShowRequestPermissionRationale(Manifest.permission.CAMERA)
             tell(if (mayAskAgain) Trouble.PERMISSION else Trouble.PERMISSION_DENIED)
@@ -110,6 +109,13 @@ class MainActivity :
     }
 
     // ---------------------------------------------------------------- camera
+
+    /** Models and camera anew: whatever is still wrong will be told again. */
+    private fun begin() {
+        clearTrouble()
+        live.load(settings)
+        start()
+    }
 
     private fun start() {
         if (!isRunning) return
@@ -120,15 +126,17 @@ class MainActivity :
         facts = chosen
         arrange()
         live.forget()
-        camera.open(chosen, texture, live.handler) { image -> look(image) }
+        val mine = ++opening
+        camera.open(chosen, texture, live.handler) { image -> look(image, mine) }
     }
 
-    private fun look(image: Image) {
+    private fun look(image: Image, mine: Int) {
         val turn = setup?.turn ?: return
-        live.look(image, turn)
+        live.look(image, turn, mine)
     }
 
     private fun stop() {
+        opening++
         camera.close()
         overlay.removeCallbacks(stale)
         overlay.clear()
@@ -179,9 +187,8 @@ class MainActivity :
 
     private fun switchCamera() {
         settings.isFront = !settings.isFront
-        clearTrouble()
         stop()
-        start()
+        begin()
     }
 
     private fun capture() {
@@ -198,19 +205,17 @@ class MainActivity :
                 startActivity(Intent(ACTION_APPLICATION_DETAILS_SETTINGS, here))
             }
             Mend.CHOOSE_MODEL -> startActivity(Intent(this, SettingsActivity::class.java))
-            Mend.TRY_AGAIN -> {
-                clearTrouble()
-                start()
-            }
+            Mend.TRY_AGAIN -> begin()
             null -> Unit
         }
     }
 
     // ---------------------------------------------------------------- what is told
 
-    override fun onSeen(seen: List<Seen>) = runOnUiThread {
+    override fun onSeen(seen: List<Seen>, opening: Int) = runOnUiThread {
         val arranged = setup
-        if (!isRunning || shown != null || arranged == null) return@runOnUiThread
+        val isOld = !isRunning || opening != this.opening
+        if (isOld || shown != null || arranged == null) return@runOnUiThread
         overlay.show(seen, arranged.uprightToView)
         overlay.removeCallbacks(stale)
         overlay.postDelayed(stale, STALE_MS)

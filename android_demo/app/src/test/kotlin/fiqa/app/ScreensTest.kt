@@ -161,6 +161,7 @@ class ScreensTest {
         val controller = opened.last()
         controller.pause()
         assertEquals(emptyList<Seen>(), main.overlay.seen)
+        settle(main)
         assertNull(main.camera.reader)
         controller.resume()
         settle(main)
@@ -177,6 +178,48 @@ class ScreensTest {
         assertTrue(!Settings(app).isFront)
         assertNull(main.shown)
         assertNotNull(main.camera.reader)
+    }
+
+    @Test
+    fun `result of before the pause is not shown after it`() {
+        grant()
+        val main = start()
+        show(main, face())
+        val old = main.overlay.seen
+        opened.last().pause()
+        opened.last().resume()
+        settle(main)
+        main.onSeen(old, opening = 1)
+        settleMain()
+        assertEquals(emptyList<Seen>(), main.overlay.seen)
+    }
+
+    @Test
+    fun `rotation in mid-frame ends in the other orientation with the camera open`() {
+        grant()
+        val main = start()
+        show(main, face())
+        val controller = opened.last()
+        RuntimeEnvironment.setQualifiers("+land")
+        controller.configurationChange()
+        controller.visible()
+        val turned = controller.get() as MainActivity
+        Shadow.extract<PaintedTexture>(turned.preview).makeAvailable()
+        settle(turned)
+        assertNull(turned.shown)
+        assertTrue(turned.preview.width > turned.preview.height)
+        show(turned, face(640, 480))
+        assertEquals(1, turned.overlay.seen.size)
+    }
+
+    @Test
+    fun `model trouble is still told after the permission was given`() {
+        Settings(app).modelName = "mine.tflite"
+        val main = start()
+        grant()
+        main.onRequestPermissionsResult(0, arrayOf(Manifest.permission.CAMERA), intArrayOf(0))
+        settle(main)
+        assertEquals(Trouble.MODEL_MISSING, main.shown)
     }
 
     @Test
@@ -288,7 +331,8 @@ class ScreensTest {
         val main = start()
         val callback: CameraDevice.StateCallback =
             ReflectionHelpers.getStaticField(ShadowCameraManager::class.java, "lastCallback")
-        val device: CameraDevice = ReflectionHelpers.getField(main.camera, "device")
+        val opening: Any = ReflectionHelpers.getField(main.camera, "current")
+        val device: CameraDevice = ReflectionHelpers.getField(opening, "device")
         callback.onError(device, CameraDevice.StateCallback.ERROR_CAMERA_SERVICE)
         settle(main)
         assertEquals(Trouble.CAMERA_FAILED, main.shown)
@@ -298,7 +342,8 @@ class ScreensTest {
     fun `session that cannot be configured`() {
         grant()
         val main = start()
-        val session: CameraCaptureSession = ReflectionHelpers.getField(main.camera, "session")
+        val opening: Any = ReflectionHelpers.getField(main.camera, "current")
+        val session: CameraCaptureSession = ReflectionHelpers.getField(opening, "session")
         val callback: CameraCaptureSession.StateCallback =
             ReflectionHelpers.getField(session, "mStateCallback")
         callback.onConfigureFailed(session)
