@@ -8,7 +8,7 @@ STUDENT := build/demo/chain/student
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format constraints clean
+.PHONY: help setup demo test test-slow apk check format constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ check: setup ## check format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	@if command -v java >/dev/null && command -v mvn >/dev/null; \
+	then $(PY) -m android_demo.build lint; \
+	else echo "ktlint skipped: java or mvn is missing"; fi
+
+apk: setup ## build, sign and check the Android app; ARGS="--model FILE" puts a model in
+	$(PY) -m android_demo.build apk $(ARGS)
 
 format: setup ## format the code and mend what lint can mend
 	$(PY) -m ruff format .

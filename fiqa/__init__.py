@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fiqa.contract import PreprocessSpec, load_picture
+    from fiqa.detector import Detector
     from fiqa.labels import LabelSet, read_labels
     from fiqa.manifest import Manifest, read_manifest
     from fiqa.metrics import evaluate_scores
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "Detector": "fiqa.detector",
     "LabelSet": "fiqa.labels",
     "Manifest": "fiqa.manifest",
     "PreprocessSpec": "fiqa.contract",
@@ -25,6 +27,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Detector",
     "LabelSet",
     "Manifest",
     "PreprocessSpec",

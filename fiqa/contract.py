@@ -85,6 +85,7 @@ class PreprocessSpec:
     alpha: Literal["over_black"] = "over_black"  # what Android's premultiplied bitmaps hold
     sixteen_bit: Literal["high_byte"] = "high_byte"
     crop: Literal["square_inside"] = "square_inside"
+    camera: Literal["bt601_full_nearest"] = "bt601_full_nearest"  # YUV frames: fiqa.frames
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
@@ -103,6 +104,12 @@ class PreprocessSpec:
         a picture with neither is taken as a crop: its central square.
         """
         height, width = picture.shape[:2]
+        return self.square_in(width, height, box, crop)
+
+    def square_in(
+        self, width: int, height: int, box: Box | None = None, crop: Square | None = None
+    ) -> tuple[int, int, int]:
+        """The same, for an upright picture of which only the size is known."""
         if crop is not None:
             x, y, side = crop
             box, margin = Box(x, y, side, side), 1.0
@@ -120,7 +127,11 @@ class PreprocessSpec:
     def to_bytes(self, picture: Bytes, box: Box | None = None, crop: Square | None = None) -> Bytes:
         """(H, W, 3) RGB picture to the (size, size, 3) bytes the model reads."""
         x, y, side = self.square(picture, box, crop)
-        cut = np.ascontiguousarray(picture[y : y + side, x : x + side])
+        return self.resample(picture[y : y + side, x : x + side])
+
+    def resample(self, cut: Bytes) -> Bytes:
+        """The (S, S, 3) RGB square that was cut, as the model reads it."""
+        cut = np.ascontiguousarray(cut)
         resized = Image.fromarray(cut).resize((self.size, self.size), FILTERS[self.filter])
         out = np.array(resized)
         return out if self.color_order == "RGB" else np.ascontiguousarray(out[..., ::-1])

@@ -28,6 +28,8 @@ MISSING = {
     "export.coreml": ["--checkpoint", "none", "--out", "student.mlpackage"],
     "export.onnx": ["--checkpoint", "none", "--out", "student.onnx"],
     "export.tflite": ["--checkpoint", "none", "--out", "student.tflite"],
+    "export.detector": ["none.onnx", "--out", "detector.tflite"],
+    "fiqa.detect": ["none.jpg", "--out", "boxes.csv"],
     "fiqa.score": ["none.tflite", "none.jpg"],
     "quantize.verify": ["none.tflite", "none.tflite", "--data", "none.csv"],
     "train.ablation": [

@@ -135,6 +135,8 @@ def test_the_wheel_holds_every_package_and_no_test(wheel: Path, tmp_path: Path) 
         assert f"\n{package}/__init__.py" in listed
     assert "tests/" not in listed
     assert "licenses/LICENSE" in listed
+    assert "fiqa/models/yunet.tflite" in listed
+    assert "fiqa/models/yunet.LICENSE" in listed
 
 
 @needs_network

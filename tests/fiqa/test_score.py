@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from fiqa import score
+from fiqa.draw import COLOURS
 from fiqa.manifest import ScoreSpec
 from tests.doubles import tiny_models
+from tests.doubles.photos import photo
 
 
 @pytest.fixture
@@ -112,3 +114,71 @@ def test_list_of_boxes_is_cut_by_the_contract(
 def test_empty_folder_exits_2(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert score.main([str(folder / "m.tflite"), str(folder / "empty")]) == 2
+
+
+@pytest.fixture
+def party(folder: Path) -> Path:
+    Image.fromarray(photo(700, 300, [(20, 40), (400, 60)], side=200)).save(folder / "party.png")
+    return folder / "party.png"
+
+
+def test_detect_scores_every_face_as_its_box_would_be(
+    folder: Path, party: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(folder / "m.tflite")
+    assert score.main([model, str(party), "--detect", "--json", "--quiet"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert len(rows) == 2
+    boxes = folder / "boxes.csv"
+    lines = [f"{party.name},{' '.join(map(str, row['box']))}" for row in rows]
+    boxes.write_text("\n".join(["image,box", *lines]))
+    assert score.main([model, str(boxes), "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)["results"]
+    assert [row["score"] for row in again] == [row["score"] for row in rows]
+
+
+def test_detect_tells_of_pictures_without_a_face_or_unreadable(
+    folder: Path, party: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "faces" / "1.png").write_bytes(b"no picture")
+    inputs = [str(folder / "faces" / "0.png"), str(folder / "faces" / "1.png"), str(party)]
+    code = score.main([str(folder / "m.tflite"), *inputs, "--detect", "--json", "--quiet"])
+    assert code == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["count"], document["failed"]) == (4, 2)
+    first, second, *others = document["results"]
+    assert "no face found" in first["error"]
+    assert "cannot be decoded" in second["error"]
+    assert all(row["score"] is not None and row["box"] for row in others)
+
+
+def test_detect_leaves_rows_alone_that_name_a_box_or_crop(
+    folder: Path, party: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = folder / "boxes.csv"
+    boxes.write_text(f"image,crop\n{party.name},0 0 100\n{party.name},\n")
+    assert score.main([str(folder / "m.tflite"), str(boxes), "--detect", "--json", "--quiet"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [row["box"] is None for row in rows] == [True, False, False]
+
+
+def test_drawing_holds_boxes_in_the_colour_of_the_verdict(folder: Path, party: Path) -> None:
+    out = folder / "drawn.png"
+    arguments = [str(folder / "m.tflite"), str(party), "--detect", "--draw", str(out)]
+    for threshold, verdict in (("0", True), ("1", False)):
+        assert score.main([*arguments, "--threshold", threshold, "--overwrite"]) == 0
+        pixels = np.asarray(Image.open(out)).reshape(-1, 3)
+        seen = {colour: int((pixels == colour).all(axis=1).sum()) for colour in COLOURS.values()}
+        assert seen[COLOURS[verdict]] > 500
+        assert seen[COLOURS[not verdict]] < 5
+    assert score.main(arguments) == 2  # exists
+
+
+def test_several_pictures_are_drawn_into_a_folder(folder: Path, party: Path) -> None:
+    out = folder / "drawn"
+    arguments = [str(folder / "m.tflite"), str(party), str(folder / "faces"), "--draw", str(out)]
+    assert score.main(arguments) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "party.png"]
+    assert score.main([*arguments[:-1], str(folder / "one.png")]) == 2
+    same = [str(folder / "m.tflite"), str(folder / "faces"), str(folder / "faces" / "0.png")]
+    assert score.main([*same, "--draw", str(folder / "again")]) == 0  # one picture, named twice

@@ -1,0 +1,1 @@
+"""Steps of android_demo.build: fetching, compiling, adapting, packing."""

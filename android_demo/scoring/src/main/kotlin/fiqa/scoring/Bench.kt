@@ -1,0 +1,163 @@
+package fiqa.scoring
+
+import java.io.File
+
+/** A stage of a benchmark that failed; the runner's exit code is 2 and the stage's place. */
+enum class BenchStage { ARGUMENTS, LIBRARY, MODEL, PICTURES, INFERENCE, RESULT, PROCESSORS }
+
+class BenchError(val stage: BenchStage, message: String, cause: Throwable? = null) :
+    Exception(message, cause)
+
+/** What is asked of one run; times in seconds. */
+data class BenchPlan(
+    val isTiming: Boolean,
+    val warmUp: Int = 10,
+    val runs: Int = 100,
+    val seconds: Double = 0.0,
+    val checks: Int = 16, // pictures whose outputs a timing run proves
+    val limitS: Double = 600.0
+)
+
+/** What a run found; times in microseconds. Outputs are the tensor's raw numbers. */
+class BenchFound(
+    val outputs: List<Number>,
+    val samplesUs: DoubleArray,
+    val firstUs: Double,
+    val elapsedUs: Double
+)
+
+/** Scores pictures or times inferences: one method for the runner and for the app. */
+class Bench(private val model: Inference, private val pictures: BenchPictures) {
+    fun run(plan: BenchPlan, progress: (Double) -> Unit = {}): BenchFound {
+        val deadline = System.nanoTime() + (plan.limitS * 1e9).toLong()
+        pictures.fill(0, model.input)
+        val first = timed()
+        val samples = if (plan.isTiming) time(plan, deadline, progress) else DoubleArray(0)
+        val count = if (plan.isTiming) minOf(plan.checks, pictures.count) else pictures.count
+        val outputs = List(count) { number ->
+            pictures.fill(number, model.input)
+            invoke(deadline)
+            if (!plan.isTiming) progress((number + 1.0) / count)
+            output()
+        }
+        return BenchFound(outputs, samples, first, elapsedUs)
+    }
+
+    private var elapsedUs = 0.0
+
+    private fun time(plan: BenchPlan, deadline: Long, progress: (Double) -> Unit): DoubleArray {
+        for (i in 0 until plan.warmUp) {
+            pictures.fill(i % pictures.count, model.input)
+            invoke(deadline)
+        }
+        val samples = ArrayList<Double>()
+        val start = System.nanoTime()
+        while (samples.size < plan.runs || seconds(start) < plan.seconds) {
+            pictures.fill(samples.size % pictures.count, model.input)
+            samples += timed()
+            checkTime(deadline)
+            progress(minOf(samples.size.toDouble() / plan.runs, 1.0))
+        }
+        elapsedUs = seconds(start) * 1e6
+        return samples.toDoubleArray()
+    }
+
+    private fun timed(): Double {
+        val start = System.nanoTime()
+        try {
+            model.run()
+        } catch (error: InferenceError) {
+            throw BenchError(BenchStage.INFERENCE, error.message ?: "", error)
+        }
+        return seconds(start) * 1e6
+    }
+
+    private fun invoke(deadline: Long) {
+        timed()
+        checkTime(deadline)
+    }
+
+    private fun checkTime(deadline: Long) {
+        if (System.nanoTime() > deadline) throw BenchError(BenchStage.INFERENCE, "the time limit")
+    }
+
+    private fun output(): Number = when (model.output.spec.type) {
+        TensorType.FLOAT32 -> model.output.data.getFloat(0)
+        TensorType.INT8 -> model.output.data.get(0).toInt()
+        TensorType.UINT8 -> model.output.data.get(0).toInt() and 255
+    }
+
+    private fun seconds(start: Long) = (System.nanoTime() - start) / 1e9
+}
+
+/**
+ * Pictures as bytes, and a table of what the input tensor holds for each byte of each channel, in
+ * the byte order of this machine: the contract is applied by whoever made the table.
+ */
+class BenchPictures(
+    private val bytes: ByteArray,
+    table: ByteArray,
+    private val tensor: TensorSpec
+) {
+    private val elements = tensor.shape.fold(1, Int::times)
+    private val width = tensor.type.bytes
+    private val entries = table
+    private val filled = ByteArray(elements * width)
+    val count: Int
+
+    init {
+        if (table.size != 3 * 256 * width) {
+            throw BenchError(
+                BenchStage.PICTURES,
+                "the table has ${table.size} bytes, ${tensor.type} needs ${768 * width}"
+            )
+        }
+        if (bytes.isEmpty() || bytes.size % elements != 0) {
+            throw BenchError(
+                BenchStage.PICTURES,
+                "${bytes.size} bytes are no multiple of $elements"
+            )
+        }
+        count = bytes.size / elements
+    }
+
+    fun fill(number: Int, input: Tensor) {
+        val from = number * elements
+        for (i in 0 until elements) {
+            val entry = (i % 3 * 256 + (bytes[from + i].toInt() and 255)) * width
+            for (k in 0 until width) filled[i * width + k] = entries[entry + k]
+        }
+        input.data.clear()
+        input.data.put(filled)
+    }
+}
+
+/** What Linux says of this process and its processors. */
+object SystemFacts {
+    /** The number behind a key in a file such as /proc/self/status; -1 where there is none. */
+    fun number(file: String, key: String): Long = lines(file).firstOrNull { it.startsWith(key) }
+        ?.removePrefix(key)?.trim()?.takeWhile { it.isDigit() }?.toLongOrNull() ?: -1
+
+    fun word(file: String): String = lines(file).firstOrNull()?.trim() ?: ""
+
+    /** Processors this process may run on, such as 4-7. */
+    fun allowedProcessors(): Set<Int> = lines("/proc/self/status")
+        .firstOrNull { it.startsWith("Cpus_allowed_list:") }
+        ?.substringAfter(':')?.let(::processors) ?: emptySet()
+
+    /** "0-3,6" as numbers; null members mean nothing, so a list that is none is refused. */
+    fun processors(list: String): Set<Int> = list.trim().split(',').filter { it.isNotBlank() }
+        .flatMap { part ->
+            val ends = part.trim().split('-').map {
+                it.toIntOrNull()
+                    ?: throw BenchError(BenchStage.ARGUMENTS, "processors $list")
+            }
+            ends.first()..ends.last()
+        }.toSet()
+
+    private fun lines(file: String): List<String> = try {
+        File(file).readLines()
+    } catch (_: java.io.IOException) {
+        emptyList()
+    }
+}

@@ -1,0 +1,85 @@
+"""INT8 artifacts for tests of what runs them; quantize/ makes those that are meant to be good."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fiqa.engines import open_engine
+from fiqa.manifest import manifest_in, read_artifact, split_artifact, write_artifact
+from quantize.ai_edge import _load
+from quantize.flatbuffer import op_name, read_model, schema, to_bytes
+from quantize.muted import muted
+
+
+def write_int8(path: Path, source: Path, pictures: np.ndarray) -> Path:
+    """A float .tflite with 8-bit weights and activations, calibrated on contract bytes."""
+    data = read_artifact(source)
+    manifest, (body, _) = manifest_in(data, source), split_artifact(data, source.name)
+    body = pooling_as_convolutions(body)
+    aeq = _load()
+    from ai_edge_quantizer import recipe
+
+    reals = [manifest.preprocess.normalise(one[None]) for one in pictures]
+    with muted():
+        quantizer = aeq.quantizer.Quantizer(bytearray(body))
+        quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
+        found = [quantizer.calibrate({"serving_default": [{"image": one}]}) for one in reals]
+        ranges = {name: widest([one[name] for one in found]) for name in found[0]}
+        made = quantizer.quantize(ranges).quantized_model
+    inline = to_bytes(read_model(bytes(made)))
+    engine = open_engine(inline, "tflite", "auto", 1, path.name)
+    tensors = {"inputs": (engine.input,), "outputs": (engine.output,)}
+    changed = dataclasses.replace(manifest, recipe={"precision": "int8"}, **tensors)
+    write_artifact(path, inline, changed)
+    return path
+
+
+def pooling_as_convolutions(body: bytes) -> bytes:
+    """Means over the picture as depthwise convolutions with 1 / (height * width) everywhere.
+
+    XNNPACK's integer means round ties otherwise in TensorFlow Lite 2.16 than in LiteRT 2.3, its
+    convolutions alike: without means the two give the same bits.
+    """
+    model, fb = read_model(body), schema()
+    graph = model.subgraphs[0]
+    code = fb.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = fb.BuiltinOperator.DEPTHWISE_CONV_2D
+    code.version = 3
+    model.operatorCodes.append(code)
+    for number, operator in enumerate(graph.operators):
+        if op_name(model, operator) != "MEAN":
+            continue
+        _, height, width, channels = graph.tensors[operator.inputs[0]].shape
+        weights = np.full((1, height, width, channels), 1 / (height * width), np.float32)
+        bias = np.zeros(channels, np.float32)
+        places = [_constant(model, f"pool_{number}_{one.ndim}", one) for one in (weights, bias)]
+        options = fb.DepthwiseConv2DOptionsT()
+        options.padding = fb.Padding.VALID
+        options.strideH = options.strideW = options.depthMultiplier = 1
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.inputs = [operator.inputs[0], *places]
+        operator.builtinOptionsType = fb.BuiltinOptions.DepthwiseConv2DOptions
+        operator.builtinOptions = options
+    return to_bytes(model)
+
+
+def _constant(model: Any, name: str, values: np.ndarray) -> int:
+    tensor, buffer = schema().TensorT(), schema().BufferT()
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor.name, tensor.shape, tensor.buffer = name, list(values.shape), len(model.buffers) - 1
+    tensor.type = schema().TensorType.FLOAT32
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def widest(ranges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all pictures; the quantiser's own average cuts off what is rare."""
+    if "min" not in ranges[0]:
+        return ranges[0]
+    ends = {"min": np.minimum.reduce, "max": np.maximum.reduce}
+    return ranges[0] | {end: pick([one[end] for one in ranges]) for end, pick in ends.items()}
