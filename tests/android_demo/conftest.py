@@ -43,7 +43,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, frames: Any) -> Models:
     """Untrained, but its scores differ over the frames as a trained network's would."""
     torch = pytest.importorskip("torch", reason="needs the extra `export`")
     pytest.importorskip("litert_torch", reason="needs the extra `export`")
-    from export.exporter import float_tensors
+    from export.format import float_tensors
     from quantize.convert import to_tflite
     from quantize.deployable import make_deployable
     from tests.doubles.int8_models import write_int8
@@ -57,17 +57,16 @@ def models(tmp_path_factory: pytest.TempPathFactory, frames: Any) -> Models:
     torch.manual_seed(0)
     network = make_lively(QualityNet("mobilenetv3_small_100", SIZE), SIZE).eval()
     with torch.no_grad():
-        scores = network(to_input(faces, spec))
+        x = to_input(faces, spec, torch.device("cpu"))
+        scores = network(x)
         network.head.weight *= SPREAD / scores.std()
-        network.head.bias += 0.5 - network(to_input(faces, spec)).mean()
+        network.head.bias += 0.5 - network(x).mean()
     deployable = make_deployable(network, spec, 1)
     out = folder / "fp32.tflite"
-    tensors = dict(
-        zip(("inputs", "outputs"), [(one,) for one in float_tensors(deployable)], strict=True)
-    )
-    write_artifact(
-        out, to_tflite(deployable), Manifest("tflite", "m", "", deployable.spec, **tensors)
-    )
+    body = to_tflite(deployable)
+    picture, score = float_tensors(body, deployable)
+    manifest = Manifest("tflite", "m", "", deployable.spec, inputs=(picture,), outputs=(score,))
+    write_artifact(out, body, manifest)
     return {"fp32": out, "int8": write_int8(folder / "int8.tflite", out, faces)}
 
 

@@ -18,7 +18,7 @@ from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
 from export import coreml, exporter, onnx, tflite  # noqa: E402
-from export.exporter import Judge  # noqa: E402
+from export.format import Judge  # noqa: E402
 from export.parity import extremes, parity_pictures, reference_scores  # noqa: E402
 from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.errors import MissingDependencyError  # noqa: E402
