@@ -6,7 +6,6 @@ checkpoint. Only what keeps its bound gets the name that was asked for.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
@@ -21,10 +20,9 @@ from fiqa.errors import InputError
 from fiqa.files import refuse_existing, require_writable
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import Check, Manifest
-from quantize.deployable import make_deployable
+from quantize.deployable import make_deployable, open_network
 from quantize.guard import GuardPolicy
 from quantize.recipes import RECIPES
-from train.checkpoint import load_checkpoint
 from train.network import QualityNet
 
 
@@ -72,28 +70,6 @@ def export(form: Format, args: Namespace) -> cli.Outcome:
             found = found.with_checks(_prove(form, found, network, source, labels))
         manifest = found.write(args.out) if found.ok else found.manifest
         return outcome(args.out, manifest, found.lines, found.ok, {})
-
-
-def open_network(checkpoint: Path, size: int | None) -> tuple[QualityNet, Manifest]:
-    """The checkpoint's network, built for another size where one is asked for."""
-    if checkpoint.is_file():
-        raise InputError(
-            f"{checkpoint} is a file", expected="a checkpoint folder of fiqa-edge",
-            fix="for other projects' weights: python -m train.import_weights --help",
-        )  # fmt: skip
-    network, manifest = load_checkpoint(checkpoint)
-    if size is None or size == manifest.preprocess.size:
-        return network, manifest
-    other = QualityNet(manifest.model, size)
-    try:
-        other.load_state_dict(network.state_dict())
-    except RuntimeError as error:
-        raise InputError(
-            f"{manifest.model} cannot be exported at {size}: its weights are bound to a size",
-            expected=f"{manifest.preprocess.size}", fix="leave --size out",
-        ) from error  # fmt: skip
-    spec = dataclasses.replace(manifest.preprocess, size=size)
-    return other.eval(), dataclasses.replace(manifest, preprocess=spec)
 
 
 # ---------------------------------------------------------------- the steps

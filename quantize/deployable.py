@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from fiqa.contract import PreprocessSpec
-from fiqa.errors import ToolkitError
-from fiqa.manifest import Check
+from fiqa.errors import InputError, ToolkitError
+from fiqa.manifest import Check, Manifest
 from quantize.aten import tidy
 from quantize.hard_activations import rewrite_hard_activations
 from quantize.rewrites import (
@@ -32,6 +33,7 @@ from quantize.rewrites import (
     rewrite_global_pool,
     rewrite_normalize,
 )
+from train.checkpoint import load_checkpoint
 from train.network import QualityNet
 
 INPUT, OUTPUT = "image", "score"  # names in every artifact
@@ -96,6 +98,28 @@ class _Deployed(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         x = (r.permute(0, 3, 1, 2) - self.shift) * self.scale
         return self.network.head(self.network.features(x))
+
+
+def open_network(checkpoint: Path, size: int | None) -> tuple[QualityNet, Manifest]:
+    """The checkpoint's network, built for another size where one is asked for."""
+    if checkpoint.is_file():
+        raise InputError(
+            f"{checkpoint} is a file", expected="a checkpoint folder of fiqa-edge",
+            fix="for other projects' weights: python -m train.import_weights --help",
+        )  # fmt: skip
+    network, manifest = load_checkpoint(checkpoint)
+    if size is None or size == manifest.preprocess.size:
+        return network, manifest
+    other = QualityNet(manifest.model, size)
+    try:
+        other.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"{manifest.model} cannot be exported at {size}: its weights are bound to a size",
+            expected=f"{manifest.preprocess.size}", fix="leave --size out",
+        ) from error  # fmt: skip
+    spec = dataclasses.replace(manifest.preprocess, size=size)
+    return other.eval(), dataclasses.replace(manifest, preprocess=spec)
 
 
 def make_deployable(network: QualityNet, spec: PreprocessSpec, batch: int = 1) -> Deployable:

@@ -31,6 +31,9 @@ MISSING = {
     "export.detector": ["none.onnx", "--out", "detector.tflite"],
     "fiqa.detect": ["none.jpg", "--out", "boxes.csv"],
     "fiqa.score": ["none.tflite", "none.jpg"],
+    "quantize.sensitivity": [
+        "--checkpoint", "none", "--calibration", "none", "--data", "none", "--out", "s",
+    ],
     "quantize.verify": ["none.tflite", "none.tflite", "--data", "none.csv"],
     "train.ablation": [
         "--data", "none", "--pseudo", "none", "--teacher", "none", "--init", "random", "--out", "a",

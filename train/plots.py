@@ -161,6 +161,17 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
         _save(figure, path)
 
 
+def draw_bars(path: Path, bars: Sequence[tuple[str, float]], label: str) -> None:
+    """Named lengths, the first on top."""
+    places = list(range(len(bars)))[::-1]
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = _panels(1, size=(6.4, 0.8 + 0.22 * len(bars)))
+        axes.barh(places, [length for _, length in bars], color=BLUE)
+        axes.set_yticks(places, [name for name, _ in bars])
+        axes.set_xlabel(label)
+        _save(figure, path)
+
+
 def _edge(reaches: Sequence[float]) -> float:
     """Where the axis ends: at what most rows reach, however far single ones lie."""
     usual = MOST_REACH * sorted(reaches)[len(reaches) // 2]

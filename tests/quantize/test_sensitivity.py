@@ -1,0 +1,55 @@
+"""Sensitivity: the costliest place is found, and every remedy gets its verdict."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `export`")
+pytest.importorskip("timm", reason="needs the extra `export`")
+
+from fiqa.contract import PreprocessSpec  # noqa: E402
+from quantize.integer_places import PICTURE, Range  # noqa: E402
+from quantize.recipes import naive, quantise  # noqa: E402
+from quantize.sensitivity import main, places_of, variants  # noqa: E402
+from tests.doubles.checkpoints import save_network  # noqa: E402
+from tests.doubles.lively_networks import make_lively  # noqa: E402
+from tests.doubles.planted import calm, pictures  # noqa: E402
+from tests.doubles.tiny_sets import TINY, make_set  # noqa: E402
+from train.network import QualityNet  # noqa: E402
+
+
+def test_a_tensor_with_far_too_wide_a_range_comes_first() -> None:
+    network = calm(TINY)
+    found = quantise(network.module, network.example, pictures(), naive())
+    ranges = copy.copy(found.ranges)
+    wide = next(n for n, r in list(ranges.items())[3:] if (r.low, r.high) != PICTURE)
+    ranges[wide] = Range(ranges[wide].low * 100, ranges[wide].high * 100)
+    object.__setattr__(found, "ranges", ranges)
+    first = places_of(found, pictures())[0]
+    assert (first.name, first.kind) == (wide, "activation")
+
+
+def test_the_command_writes_remedies_places_and_a_plot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = make_lively(QualityNet(TINY, 64), 64, 0.1)
+    checkpoint = save_network(tmp_path / "run", network, PreprocessSpec(size=64))
+    faces = make_set(tmp_path / "faces", 24)
+    command = ["--checkpoint", str(checkpoint), "--calibration", str(faces), "--data", str(faces)]
+    out = tmp_path / "out"
+    assert main([*command, "--out", str(out), "--quiet", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)["sensitivity"]
+    assert [one["name"] for one in document["remedies"]] == list(variants())
+    assert all(set(one["verdicts"]) == {"val"} for one in document["remedies"])
+    shifts = [one["shift"] for one in document["places"]]
+    assert shifts == sorted(shifts, reverse=True)
+    assert {one["kind"] for one in document["places"]} == {"activation", "weights"}
+    assert json.loads((out / "sensitivity.json").read_text()) == document
+    assert "without equalisation" in (out / "sensitivity.md").read_text()
+    assert (out / "sensitivity.png").stat().st_size > 5000
+    assert main([*command, "--out", str(out), "--quiet"]) == 2  # it exists
