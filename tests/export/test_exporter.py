@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_without_its_runtime_the_proof_is_unchecked_and_never_passed(
     def absent(path: Path) -> Any:
         raise MissingDependencyError("no runtime is installed")
 
-    form = exporter.dataclasses.replace(tflite.TFLITE, judges=(Judge("the runtime", absent),))
+    form = dataclasses.replace(tflite.TFLITE, judges=(Judge("the runtime", absent),))
     monkeypatch.setattr(tflite, "TFLITE", form)
     assert run(tflite, checkpoint, tmp_path / "student.tflite") == 0
     check = read_manifest(tmp_path / "student.tflite").checks[-1]
@@ -258,7 +259,7 @@ def test_what_the_converter_does_not_know_is_named(
 
     def odd(*args: Any) -> Any:
         found = make_deployable(*args)
-        return exporter.dataclasses.replace(found, module=Odd())
+        return dataclasses.replace(found, module=Odd())
 
     monkeypatch.setattr(exporter, "make_deployable", odd)
     assert run(tflite, checkpoint, tmp_path / "student.tflite") == 2

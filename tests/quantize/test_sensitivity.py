@@ -12,9 +12,16 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("timm", reason="needs the extra `export`")
 
 from fiqa.contract import PreprocessSpec  # noqa: E402
+from fiqa.records import from_plain  # noqa: E402
 from quantize.integer_places import PICTURE, Range  # noqa: E402
 from quantize.recipes import naive, quantise  # noqa: E402
-from quantize.sensitivity import main, places_of, variants  # noqa: E402
+from quantize.sensitivity import (  # noqa: E402
+    Sensitivity,
+    main,
+    places_of,
+    table_of,
+    variants,
+)
 from tests.doubles.checkpoints import save_network  # noqa: E402
 from tests.doubles.lively_networks import make_lively  # noqa: E402
 from tests.doubles.planted import calm, pictures  # noqa: E402
@@ -53,3 +60,10 @@ def test_the_command_writes_remedies_places_and_a_plot(
     assert "without equalisation" in (out / "sensitivity.md").read_text()
     assert (out / "sensitivity.png").stat().st_size > 5000
     assert main([*command, "--out", str(out), "--quiet"]) == 2  # it exists
+
+
+def test_the_table_of_the_docs_is_that_of_the_result_file() -> None:
+    root = Path(__file__).parents[2]
+    document = json.loads((root / "results" / "sensitivity.json").read_text())
+    kept = from_plain(Sensitivity, document, "sensitivity.json")
+    assert table_of(kept).strip() in (root / "docs" / "quantization.md").read_text()
