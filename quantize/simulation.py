@@ -67,6 +67,13 @@ class _Runner(fx.Interpreter):
         super().__init__(gm, garbage_collect_values=True)
         self.walk = walk
         self.node: Node | None = None
+        self.traced = self.count = 1  # pictures the graph was traced with, and is run on
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().placeholder(target, args, kwargs)
+        assert self.node is not None
+        self.traced, self.count = self.node.meta["val"].shape[0], len(value)
+        return value
 
     def run_node(self, n: Node) -> Any:
         self.node = n
@@ -90,8 +97,8 @@ class _Runner(fx.Interpreter):
         return super().get_attr(target, args, kwargs) if other is None else other
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if target in (aten.reshape.default, aten.expand.default):
-            args = (args[0], [-1, *args[1][1:]])  # whatever the number of pictures
+        if target in (aten.reshape.default, aten.expand.default) and args[1][0] == self.traced:
+            args = (args[0], [self.count, *args[1][1:]])
         if target not in (CONV, LINEAR):
             return super().call_function(target, args, kwargs)
         assert self.node is not None

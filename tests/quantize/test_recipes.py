@@ -210,3 +210,10 @@ def test_an_unknown_recipe_is_told_with_those_there_are() -> None:
     with pytest.raises(InputError) as raised:
         named("fast")
     assert all(name in raised.value.expected for name in RECIPES)
+
+
+def test_a_graph_with_attention_runs_on_any_number_of_pictures() -> None:
+    graph = calm("edgenext_xx_small").module
+    seen = pictures(3)
+    alone = torch.cat([scores_of(graph, seen[at : at + 1]) for at in range(3)])
+    torch.testing.assert_close(scores_of(graph, seen), alone, atol=1e-4, rtol=0)
