@@ -80,6 +80,13 @@ def weights(gm: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
     return None if bias is None else (weight, bias)
 
 
+def along(values: Tensor, like: Tensor, axis: int) -> Tensor:
+    """One value a channel, shaped to multiply or add to `like` along an axis."""
+    shape = [1] * like.dim()
+    shape[axis] = -1
+    return values.to(like.dtype).reshape(shape)
+
+
 def known_weights(gm: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
     """The same where the caller knows them to be constants."""
     found = weights(gm, node)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from quantize.aten import CONV, LINEAR, calls, known_weights, set_weights
+from quantize.aten import CONV, LINEAR, along, calls, is_call, known_weights, set_weights
 from quantize.gates import THREE, gated
 from quantize.integer_places import HIGH, PICTURE, Range, Ranges, is_activation, range_of
 from quantize.simulation import TINY, Walk, batches
@@ -94,9 +94,10 @@ def correct_outputs(
     def correct(node: Node, value: Tensor) -> Tensor | None:
         if node.name in gates:
             return None
-        gain, offset = _affine(value, wanted.pop(node.name))
+        axis = 1 if is_call(node, CONV) else -1
+        gain, offset = _affine(value, wanted.pop(node.name), axis)
         corrected[node.name] = gain, offset
-        return value * _shaped(gain, value) + _shaped(offset, value)
+        return value * along(gain, value, axis) + along(offset, value, axis)
 
     x = pictures.float()
     with torch.no_grad():
@@ -118,17 +119,16 @@ def correct_scores(gm: GraphModule, ranges: Ranges, pictures: Tensor, wanted: Te
     walk = Walk(dict(ranges), rounds_weights=True)
     with torch.no_grad():
         found = torch.cat([walk.run(gm, part) for part in batches(pictures)])
-    gain, offset = _affine(found[:, None], wanted[:, None])
+    gain, offset = _affine(found[:, None], wanted[:, None], 1)
     last = calls(gm, CONV, LINEAR)[-1]
     weight, bias = known_weights(gm, last)
     set_weights(gm, last, weight * gain, bias * gain + offset)
     gm.recompile()
 
 
-def _affine(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _affine(found: Tensor, wanted: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(gain, offset) a channel of the least squares fit, the gain near one."""
-    last = found.dim() == 3  # (B, tokens, C)
-    axes = (0, 1) if last else (0, 2, 3)[: found.dim() - 1]
+    axes = [one for one in range(found.dim()) if one != axis % found.dim()]
     mean, target = found.mean(axes, keepdim=True), wanted.mean(axes, keepdim=True)
     variance = ((found - mean) ** 2).mean(axes)
     covariance = ((found - mean) * (wanted - target)).mean(axes)
@@ -136,7 +136,3 @@ def _affine(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         variance > TINY, covariance / variance.clamp_min(TINY), torch.ones_like(variance)
     ).clamp(*GAIN_LIMITS)
     return gain, target.flatten() - gain * mean.flatten()
-
-
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values if like.dim() in (2, 3) else values.reshape(1, -1, 1, 1)

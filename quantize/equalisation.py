@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from quantize.aten import LINEAR, is_call, known_weights, set_weights
+from quantize.aten import LINEAR, along, is_call, known_weights, set_weights
 from quantize.channel_groups import Group, find_groups, is_depthwise
 from quantize.gates import THREE, gated
 from quantize.rewrites import Done
@@ -114,14 +114,8 @@ def scale_channels(gm: GraphModule, group: Group, scale: Tensor) -> None:
     """Scale channels where they are made, and back where they are read."""
     for node in group.producers:
         weight, bias = known_weights(gm, node)
-        set_weights(gm, node, weight * _along(scale, weight, 0), bias * scale)
+        set_weights(gm, node, weight * along(scale, weight, 0), bias * scale)
     for node in group.consumers:
         weight, _ = known_weights(gm, node)
         axis = 0 if is_depthwise(gm, node) and not is_call(node, LINEAR) else 1
-        set_weights(gm, node, weight / _along(scale, weight, axis), None)
-
-
-def _along(values: Tensor, weight: Tensor, axis: int) -> Tensor:
-    shape = [1] * weight.dim()
-    shape[axis] = -1
-    return values.to(weight.dtype).reshape(shape)
+        set_weights(gm, node, weight / along(scale, weight, axis), None)
