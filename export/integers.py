@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ WEIGHTS_ONLY = "dynamic"  # activations stay float: nothing to calibrate
 NEXT = {
     "naive": "--recipe faithful",
     "fastest": "--recipe faithful",
-    "faithful": "python -m quantize.qat --help, or --precision dynamic",
+    "faithful": "--precision dynamic",
     WEIGHTS_ONLY: "--precision fp16",
 }
 AT_ONCE = 32  # pictures
@@ -71,6 +72,7 @@ def export_integers(
         with timed("reading the calibration"):
             calibration = read_calibration(args.calibration, deployable.spec)
 
+    @cache  # for every runtime and recipe
     def before(part: LabelSet) -> Floats:
         return predict_set(network, source.preprocess, part, "float scores").scores.astype(float)
 

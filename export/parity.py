@@ -18,6 +18,7 @@ from fiqa.contract import Bytes, PreprocessSpec, load_picture
 from fiqa.labels import LabelSet
 from fiqa.manifest import Check
 from fiqa.vectors import Floats
+from quantize.calibration import spread
 from train.data import to_input
 from train.network import QualityNet
 
@@ -88,8 +89,7 @@ def extremes(size: int) -> Bytes:
 
 def _faces_of(labels: LabelSet, spec: PreprocessSpec) -> Bytes:
     """FACES pictures spread over the set; all of a small one, and drawn faces beside them."""
-    places = np.linspace(0, len(labels) - 1, min(FACES, len(labels))).round().astype(int)
-    rows = [labels.rows[place] for place in places]
+    rows = spread(labels, FACES).rows
     faces = np.stack(
         [spec.to_bytes(load_picture(labels.root / r.image), r.box, r.crop) for r in rows]
     )

@@ -44,11 +44,16 @@ def read_calibration(path: Path, spec: PreprocessSpec) -> Calibration:
             expected=f"{FEWEST} or more, {PICTURES} are plenty",
             fix="name a larger set with --calibration",
         )
-    return Calibration(read_pictures(chosen, spec, PICTURES), chosen.record("calibration"))
+    return Calibration(read_pictures(spread(chosen, PICTURES), spec), chosen.record("calibration"))
 
 
-def read_pictures(labels: LabelSet, spec: PreprocessSpec, most: int) -> Tensor:
-    """Pictures spread evenly over the set, as bytes - 128."""
-    places = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))
-    found = PictureBank(labels, spec, limit_bytes=0).get(places)
+def spread(labels: LabelSet, most: int) -> LabelSet:
+    """At most so many rows, evenly from all over the set."""
+    places = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
+    return dataclasses.replace(labels, rows=tuple(labels.rows[place] for place in places))
+
+
+def read_pictures(labels: LabelSet, spec: PreprocessSpec) -> Tensor:
+    """All pictures of a set, as bytes - 128."""
+    found = PictureBank(labels, spec, limit_bytes=0).get(np.arange(len(labels)))
     return torch.from_numpy(found.astype(np.int16) - BYTE_CENTRE)

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 from quantize.aten import CONV, LINEAR, along, calls, is_call, known_weights, set_weights
 from quantize.gates import THREE, gated
 from quantize.integer_places import HIGH, PICTURE, Range, Ranges, is_activation, range_of
-from quantize.simulation import TINY, Walk, batches
+from quantize.simulation import TINY, Walk, batches, scores_of
 
 BIAS_BITS = 30  # a bias is an int32 in steps of input scale x weight scale
 STEEPEST = 200.0  # output steps a step of a convolution's sum: XNNPACK takes less than 256
@@ -108,17 +108,14 @@ def correct_outputs(
             continue
         gain, offset = corrected[node.name]
         weight, bias = known_weights(gm, node)
-        set_weights(
-            gm, node, weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias * gain + offset
-        )
+        set_weights(gm, node, weight * along(gain, weight, 0), bias * gain + offset)
     gm.recompile()
 
 
 def correct_scores(gm: GraphModule, ranges: Ranges, pictures: Tensor, wanted: Tensor) -> None:
     """Gain and offset of the final score, over all pictures, into the last layer."""
     walk = Walk(dict(ranges), rounds_weights=True)
-    with torch.no_grad():
-        found = torch.cat([walk.run(gm, part) for part in batches(pictures)])
+    found = scores_of(gm, pictures, walk)
     gain, offset = _affine(found[:, None], wanted[:, None], 1)
     last = calls(gm, CONV, LINEAR)[-1]
     weight, bias = known_weights(gm, last)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from quantize.integer_places import PICTURE, Range, Ranges
-from quantize.simulation import Walk, scores_of
+from quantize.simulation import Walk, few, scores_of
 
 SHARES = (0.85, 0.7)  # of the true range that are tried
 TENSORS = 8  # the ones whose rounding moves scores most
@@ -15,7 +15,7 @@ LOOKS = 32  # pictures
 
 def cut_tails(gm: GraphModule, ranges: Ranges, pictures: Tensor) -> dict[str, Range]:
     """The ranges, those of the costliest tensors narrowed where scores then move less."""
-    some = pictures[:: max(len(pictures) // LOOKS, 1)][:LOOKS]
+    some = few(pictures, LOOKS)
     wanted = scores_of(gm, some)
 
     def cost(name: str, covered: Range) -> float:

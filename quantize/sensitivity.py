@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from fiqa import cli
@@ -27,12 +26,12 @@ from fiqa.labels import LabelSet, read_labels
 from fiqa.progress import track
 from fiqa.records import to_plain
 from quantize.aten import CONV, LINEAR, calls
-from quantize.calibration import read_calibration, read_pictures
+from quantize.calibration import read_calibration, read_pictures, spread
 from quantize.deployable import make_deployable, open_network
 from quantize.guard import GuardPolicy, Verdict, decide
 from quantize.integer_places import PICTURE
 from quantize.recipes import Quantised, QuantRecipe, faithful, fastest, naive, quantise
-from quantize.simulation import Walk, scores_of
+from quantize.simulation import Walk, few, scores_of
 from quantize.verify import JUDGED_FIRST
 from train.evaluation import choose_splits
 
@@ -95,11 +94,8 @@ def _run(args: Namespace) -> cli.Outcome:
     pictures = read_calibration(args.calibration, deployable.spec).pictures
     first = [name for name in JUDGED_FIRST if name in labels.split_names]
     shown = {
-        name: (part, read_pictures(part, deployable.spec, args.most))
-        for name, part in (
-            (name, _some(part, args.most))
-            for name, part in choose_splits(labels, first or None).items()
-        )
+        name: (part := spread(whole, args.most), read_pictures(part, deployable.spec))
+        for name, whole in choose_splits(labels, first or None).items()
     }
     before = {name: scores_of(deployable.module, seen) for name, (_, seen) in shown.items()}
     remedies, kept = [], None
@@ -127,7 +123,7 @@ def variants() -> dict[str, QuantRecipe]:
 def places_of(quantised: Quantised, pictures: Tensor) -> list[Place]:
     """Everything that is rounded, alone, the costliest first."""
     graph = quantised.module
-    some = pictures[:: max(len(pictures) // LOOKS, 1)][:LOOKS]
+    some = few(pictures, LOOKS)
     wanted = scores_of(graph, some)
 
     def shift(walk: Walk) -> float:
@@ -157,11 +153,6 @@ def table_of(found: Sensitivity) -> str:
 def places_table(found: Sensitivity) -> str:
     rows = [[one.name, one.kind, f"{one.shift:.4f}"] for one in found.places[:SHOWN]]
     return _markdown([["rounded alone", "what", "scores moved"], ["---"] * 3, *rows])
-
-
-def _some(labels: LabelSet, most: int) -> LabelSet:
-    places = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))
-    return dataclasses.replace(labels, rows=tuple(labels.rows[place] for place in places))
 
 
 def _verdicts(

@@ -47,6 +47,11 @@ def batches(pictures: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
         yield pictures[at : at + size].float()
 
 
+def few(pictures: Tensor, count: int) -> Tensor:
+    """At most `count` of the pictures, from all over."""
+    return pictures[:: max(len(pictures) // count, 1)][:count]
+
+
 def scores_of(gm: GraphModule, pictures: Tensor, walk: Walk | None = None) -> Tensor:
     """(N,) scores without gradients."""
     with torch.no_grad():

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fiqa.errors import ToolkitError
 from fiqa.manifest import TensorSpec
 from quantize.ai_edge import quantise_all
 from quantize.convert import to_tflite
@@ -24,16 +23,12 @@ from quantize.flatbuffer import input_and_output, op_name, read_model, type_name
 from quantize.integer_places import PICTURE, Range, range_of
 from quantize.muted import muted
 from quantize.recipes import Quantised
-from quantize.simulation import Walk
+from quantize.simulation import Walk, few
 
 InputType = Literal["uint8", "int8", "float"]
 MOVING = frozenset({"PAD", "PADV2", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "SLICE", "SQUEEZE"})
 LOOKS = 2  # pictures that tell tensors apart
 CLOSE = 1e-3  # of a tensor's largest value: float kernels differ by far less
-
-
-class RangeLostError(ToolkitError):
-    """A tensor of the file that is nowhere in the graph."""
 
 
 def to_integer_tflite(
@@ -47,8 +42,7 @@ def to_integer_tflite(
 
 def tensor_ranges(float_file: bytes, quantised: Quantised, pictures: Tensor) -> dict[str, Range]:
     """The range of every float tensor that is computed, by its name in the file."""
-    step = max(len(pictures) // LOOKS, 1)
-    shown = pictures[::step][:LOOKS].float()
+    shown = few(pictures, LOOKS).float()
     tensors = _tensor_values(float_file, shown.numpy())
     known = _known_values(quantised, shown)
     moved = _moved(float_file)
