@@ -22,6 +22,7 @@ from quantize.integer_places import Range
 from quantize.ranges import cut_tails
 from quantize.rounding import round_together
 from quantize.simulation import Walk, scores_of
+from quantize.ties import avoid_ties
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def quantise(
     tidy(graph)
     if recipe.cut_tails:
         ranges = cut_tails(graph, ranges, pictures)
+    ranges = avoid_ties(graph, ranges, pictures[:1])
     reference = copy.deepcopy(graph)
     if recipe.round_together:
         round_together(graph, pictures)
