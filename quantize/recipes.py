@@ -79,6 +79,15 @@ def named(name: str) -> QuantRecipe:
     return RECIPES[name]()
 
 
+def prepared(module: GraphModule, recipe: QuantRecipe) -> GraphModule:
+    """A copy with the operators that the recipe wants; it computes the same."""
+    graph = copy.deepcopy(module)
+    if recipe.gates != 0:
+        insert_gates(graph, recipe.gates)
+        tidy(graph)
+    return graph
+
+
 def quantise(
     module: GraphModule, example: Tensor, pictures: Tensor, recipe: QuantRecipe
 ) -> Quantised:
@@ -86,11 +95,8 @@ def quantise(
 
     `pictures` are (N, S, S, 3) bytes - 128, unlabelled. The module stays as it is.
     """
-    graph = copy.deepcopy(module)
-    wanted = scores_of(graph, pictures)
-    if recipe.gates != 0:
-        insert_gates(graph, recipe.gates)
-        tidy(graph)
+    wanted = scores_of(module, pictures)
+    graph = prepared(module, recipe)
     if recipe.equalise:
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)
