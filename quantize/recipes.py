@@ -19,26 +19,22 @@ from quantize.corrections import correct_outputs, correct_scores, fit_channels, 
 from quantize.equalisation import channel_extents, equalise
 from quantize.gates import insert_gates
 from quantize.integer_places import Range
-from quantize.ranges import cut_tails
-from quantize.rounding import round_together
 from quantize.simulation import Walk, scores_of
 
 
 @dataclass(frozen=True)
 class QuantRecipe:
-    """The remedies, all exact in float but the corrections and cuts."""
+    """The remedies, all exact in float but the corrections."""
 
     name: str
     gates: int | None = None  # hard-swishes that get one, from the first; None: all
     equalise: bool = True  # channels of a tensor brought to one range
-    cut_tails: bool = True  # ranges narrowed where that moves scores less
-    round_together: bool = True  # weights, not each to its nearest
     correct: bool = True  # outputs of layers, and of the whole
 
 
 def naive() -> QuantRecipe:
     """True ranges and nothing else, as converters do it: what the others are measured against."""
-    return QuantRecipe("naive", 0, False, False, False, False)
+    return QuantRecipe("naive", gates=0, equalise=False, correct=False)
 
 
 def fastest() -> QuantRecipe:
@@ -103,13 +99,8 @@ def quantise(
     ranges = observe(graph, pictures)
     mended = fit_channels(graph, ranges)
     tidy(graph)
-    if recipe.cut_tails:
-        ranges = cut_tails(graph, ranges, pictures)
-    reference = copy.deepcopy(graph)
-    if recipe.round_together:
-        round_together(graph, pictures)
     if recipe.correct:
-        correct_outputs(graph, reference, ranges, pictures)
+        correct_outputs(graph, ranges, pictures)
         correct_scores(graph, ranges, pictures, wanted)
     tidy(graph)
     return Quantised(graph, ranges, recipe, mended)
