@@ -43,7 +43,9 @@ def run_export(form: Format, description: str, argv: Sequence[str] | None) -> in
     add("--recipe", choices=tuple(RECIPES), default="faithful", help="(%(default)s)")
     add("--max-drop", type=float, default=GuardPolicy().max_drop,
         help="budget of (SRCC + PLCC) / 2 (%(default)s)")  # fmt: skip
-    add("--recover", action="store_true", help="where the verdict is no, try the next recipe")
+    add("--recover", action="store_true", help="where the verdict is no, try stronger means: the "
+        "faithful recipe, then training with --train-data")  # fmt: skip
+    add("--train-data", type=Path, help="label set with train and val, for --recover")
     add("--keep-failed", action="store_true", help="keep what failed, under another name")
     add("--input", choices=("uint8", "int8", "float"), default="uint8",
         help="what an integer .tflite takes (%(default)s)")  # fmt: skip

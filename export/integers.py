@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from export.assembly import Candidate, assemble, open_judges, outcome, timed
 from export.format import Format, IntegerJob, Score
 from fiqa import cli
 from fiqa.errors import InputError
-from fiqa.labels import LabelSet
+from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import Check, Manifest
 from fiqa.progress import track
 from fiqa.records import to_plain
@@ -26,7 +27,9 @@ from fiqa.vectors import Floats
 from quantize.calibration import Calibration, read_calibration
 from quantize.deployable import Deployable
 from quantize.guard import GuardPolicy, Verdict
-from quantize.recipes import faithful, named, quantise
+from quantize.learned_file import load_integers
+from quantize.qat import Learning, learn
+from quantize.recipes import Quantised, faithful, named, quantise
 from quantize.verify import describe, judge
 from train.data import PictureBank
 from train.network import QualityNet
@@ -35,10 +38,12 @@ from train.predict import predict_set
 logger = logging.getLogger(__name__)
 
 WEIGHTS_ONLY = "dynamic"  # activations stay float: nothing to calibrate
+LEARNED = "learned"  # by quantize.qat
 NEXT = {
     "naive": "--recipe faithful",
     "fastest": "--recipe faithful",
-    "faithful": "--precision dynamic",
+    "faithful": "python -m quantize.qat, and --checkpoint what it wrote",
+    LEARNED: "--precision dynamic",
     WEIGHTS_ONLY: "--precision fp16",
 }
 AT_ONCE = 32  # pictures
@@ -57,6 +62,14 @@ def check_integers(args: Namespace) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One way to the integers; `prepare` may take minutes."""
+
+    name: str
+    prepare: Callable[[], Quantised | None]  # None: weights alone
+
+
 def export_integers(
     form: Format,
     args: Namespace,
@@ -66,46 +79,78 @@ def export_integers(
     deployable: Deployable,
     folder: Path,
 ) -> cli.Outcome:
-    """Quantise, build, judge; with --recover, again by the most faithful recipe."""
+    """Quantise, build, judge; with --recover, again by stronger means until one passes."""
     calibration = None
     if args.precision != WEIGHTS_ONLY:
         with timed("reading the calibration"):
             calibration = read_calibration(args.calibration, deployable.spec)
 
-    @cache  # for every runtime and recipe
+    @cache  # for every runtime and attempt
     def before(part: LabelSet) -> Floats:
         return predict_set(network, source.preprocess, part, "float scores").scores.astype(float)
 
-    recipes = [args.recipe] if calibration else [WEIGHTS_ONLY]
-    if args.recover and calibration and args.recipe != faithful.__name__:
-        recipes.append(faithful.__name__)
-    for number, recipe in enumerate(recipes):
-        found = _build(form, args, recipe, calibration, source, deployable, folder)
-        verdicts, checks = _judge(form, found, before, labels, GuardPolicy(args.max_drop))
+    policy = GuardPolicy(args.max_drop)
+    for attempt in attempts(args, source, deployable, calibration):
+        found = _build(form, args, attempt, calibration, source, deployable, folder)
+        verdicts, checks = _judge(form, found, before, labels, policy)
         found = found.with_checks(checks)
-        if found.ok or number == len(recipes) - 1:
+        if found.ok:
             break
-        logger.info("%s: the verdict is no, trying %s", recipe, recipes[number + 1])
-    return _finish(args, found, verdicts, recipe)
+        logger.info("%s: the verdict is no", attempt.name)
+    return _finish(args, found, verdicts, attempt.name)
+
+
+def attempts(
+    args: Namespace, source: Manifest, deployable: Deployable, calibration: Calibration | None
+) -> list[Attempt]:
+    """The ways that are tried, one after the other until the verdict is yes."""
+    if calibration is None:
+        return [Attempt(WEIGHTS_ONLY, lambda: None)]
+    learned = load_integers(args.checkpoint, source, deployable)
+    if learned is not None:
+        return [Attempt(LEARNED, lambda: learned)]
+
+    def by(recipe: str) -> Attempt:
+        return Attempt(
+            recipe,
+            lambda: quantise(
+                deployable.module, deployable.example, calibration.pictures, named(recipe)
+            ),
+        )
+
+    ways = [by(args.recipe)]
+    if args.recover and args.recipe != faithful.__name__:
+        ways.append(by(faithful.__name__))
+    if args.recover and args.train_data is not None:
+        ways.append(Attempt(LEARNED, lambda: _learn(args, deployable)))
+    return ways
+
+
+def _learn(args: Namespace, deployable: Deployable) -> Quantised:
+    """Training that knows about the rounding, in a folder beside --out that can be gone on with."""
+    folder = args.out.with_name(f"{args.out.stem}_qat")
+    labels = read_labels(args.train_data, scored=False)
+    manifest = learn(args.checkpoint, labels, [], folder, Learning(size=args.size))
+    found = load_integers(folder, manifest, deployable)
+    assert found is not None  # that is what it learned
+    return found
 
 
 def _build(
     form: Format,
     args: Namespace,
-    recipe: str,
+    attempt: Attempt,
     calibration: Calibration | None,
     source: Manifest,
     deployable: Deployable,
     folder: Path,
 ) -> Candidate:
-    if calibration is None:
+    with timed(f"quantising: {attempt.name}"):
+        quantised = attempt.prepare()
+    if quantised is None or calibration is None:
         job = IntegerJob(deployable, None, deployable.example, args.input, folder)
         kept = {}
     else:
-        with timed(f"quantising: {recipe}"):
-            quantised = quantise(
-                deployable.module, deployable.example, calibration.pictures, named(recipe)
-            )
         job = IntegerJob(deployable, quantised, calibration.pictures, args.input, folder)
         kept = {
             "quantisation": quantised.facts,

@@ -32,7 +32,11 @@ class Calibration:
 
 def read_calibration(path: Path, spec: PreprocessSpec) -> Calibration:
     """Pictures of the split train where the set has one, else of all that is not for testing."""
-    labels = read_labels(path, scored=False)
+    return calibration_from(read_labels(path, scored=False), spec)
+
+
+def calibration_from(labels: LabelSet, spec: PreprocessSpec) -> Calibration:
+    """The same from a set that is read already."""
     if "train" in labels.split_names:
         chosen = labels.select("train")
     else:
@@ -40,7 +44,7 @@ def read_calibration(path: Path, spec: PreprocessSpec) -> Calibration:
         chosen = dataclasses.replace(labels, rows=rows)
     if len(chosen) < FEWEST:
         raise InputError(
-            f"{path} has {len(chosen)} pictures to calibrate with",
+            f"{labels.name} has {len(chosen)} pictures to calibrate with",
             expected=f"{FEWEST} or more, {PICTURES} are plenty",
             fix="name a larger set with --calibration",
         )

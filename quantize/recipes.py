@@ -19,27 +19,23 @@ from quantize.corrections import correct_outputs, correct_scores, fit_channels, 
 from quantize.equalisation import channel_extents, equalise
 from quantize.gates import insert_gates
 from quantize.integer_places import Range
-from quantize.ranges import cut_tails
-from quantize.rounding import round_together
 from quantize.simulation import Walk, scores_of
 from quantize.ties import avoid_ties
 
 
 @dataclass(frozen=True)
 class QuantRecipe:
-    """The remedies, all exact in float but the corrections and cuts."""
+    """The remedies, all exact in float but the corrections."""
 
     name: str
     gates: int | None = None  # hard-swishes that get one, from the first; None: all
     equalise: bool = True  # channels of a tensor brought to one range
-    cut_tails: bool = True  # ranges narrowed where that moves scores less
-    round_together: bool = True  # weights, not each to its nearest
     correct: bool = True  # outputs of layers, and of the whole
 
 
 def naive() -> QuantRecipe:
     """True ranges and nothing else, as converters do it: what the others are measured against."""
-    return QuantRecipe("naive", 0, False, False, False, False)
+    return QuantRecipe("naive", gates=0, equalise=False, correct=False)
 
 
 def fastest() -> QuantRecipe:
@@ -80,6 +76,15 @@ def named(name: str) -> QuantRecipe:
     return RECIPES[name]()
 
 
+def prepared(module: GraphModule, recipe: QuantRecipe) -> GraphModule:
+    """A copy with the operators that the recipe wants; it computes the same."""
+    graph = copy.deepcopy(module)
+    if recipe.gates != 0:
+        insert_gates(graph, recipe.gates)
+        tidy(graph)
+    return graph
+
+
 def quantise(
     module: GraphModule, example: Tensor, pictures: Tensor, recipe: QuantRecipe
 ) -> Quantised:
@@ -87,25 +92,16 @@ def quantise(
 
     `pictures` are (N, S, S, 3) bytes - 128, unlabelled. The module stays as it is.
     """
-    graph = copy.deepcopy(module)
-    wanted = scores_of(graph, pictures)
-    if recipe.gates != 0:
-        insert_gates(graph, recipe.gates)
-        tidy(graph)
+    wanted = scores_of(module, pictures)
+    graph = prepared(module, recipe)
     if recipe.equalise:
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)
-    ranges = observe(graph, pictures)
+    ranges = avoid_ties(graph, observe(graph, pictures))
     mended = fit_channels(graph, ranges)
     tidy(graph)
-    if recipe.cut_tails:
-        ranges = cut_tails(graph, ranges, pictures)
-    ranges = avoid_ties(graph, ranges, pictures[:1])
-    reference = copy.deepcopy(graph)
-    if recipe.round_together:
-        round_together(graph, pictures)
     if recipe.correct:
-        correct_outputs(graph, reference, ranges, pictures)
+        correct_outputs(graph, ranges, pictures)
         correct_scores(graph, ranges, pictures, wanted)
     tidy(graph)
     return Quantised(graph, ranges, recipe, mended)

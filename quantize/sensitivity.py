@@ -38,8 +38,6 @@ from train.evaluation import choose_splits
 REMEDIES: dict[str, dict[str, Any]] = {
     "gates": {"gates": 0},
     "equalisation": {"equalise": False},
-    "cut tails": {"cut_tails": False},
-    "joint rounding": {"round_together": False},
     "corrections": {"correct": False},
 }
 LOOKS = 48  # pictures for what is rounded alone

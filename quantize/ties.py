@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from quantize.aten import aten, calls, is_call
@@ -25,15 +25,12 @@ NUDGE, NUDGES = 1e-5, 300  # of a range: each try, and how many of them
 MOST_SUMS = 100_000  # a mean of more pixels has some sum near every middle, whatever the scale
 
 
-def avoid_ties(gm: GraphModule, ranges: Ranges, picture: Tensor) -> dict[str, Range]:
+def avoid_ties(gm: GraphModule, ranges: Ranges) -> dict[str, Range]:
     """The ranges, those of products and means wider by up to three thousandths.
 
-    `picture` is any (1, S, S, 3) one, for the shapes. Behind a wider range come other products,
-    so the graph is gone through in order.
+    Behind a wider range come other products, so the graph is gone through in order.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    look = Walk(everything=lambda name, value: shapes.update({name: tuple(value.shape)}))
-    look.run(gm, picture.float())
+    shapes = _shapes(gm)
     found = dict(ranges)
     for node in calls(gm, aten.mul.Tensor, aten.mean.dim):
         stored = next(iter(node.users)) if is_fused(node) else node
@@ -47,6 +44,15 @@ def avoid_ties(gm: GraphModule, ranges: Ranges, picture: Tensor) -> dict[str, Ra
             count = math.prod(shapes[factors[0].name]) // math.prod(shapes[node.name])
             sums, unit = totals(taken[0], count)
         found[stored.name] = cleared(found[stored.name], sums, unit)
+    return found
+
+
+def _shapes(gm: GraphModule) -> dict[str, torch.Size]:
+    picture = next(node for node in gm.graph.nodes if node.op == "placeholder")
+    found: dict[str, torch.Size] = {}
+    look = Walk(everything=lambda name, value: found.update({name: value.shape}))
+    with torch.no_grad():
+        look.run(gm, torch.zeros(picture.meta["val"].shape))
     return found
 
 

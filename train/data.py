@@ -43,6 +43,11 @@ class PictureBank:
     def __len__(self) -> int:
         return len(self._labels)
 
+    @property
+    def size(self) -> int:
+        """Side of its pictures in pixels."""
+        return self._spec.size
+
     def get(self, indices: NDArray[np.int64]) -> Bytes:
         """(n,) indices to (n, S, S, 3) bytes."""
         if self.cached == len(self):
@@ -61,6 +66,18 @@ class PictureBank:
         row = self._labels.rows[index]
         picture = load_picture(self._labels.root / row.image)
         return self._spec.to_bytes(picture, row.box, row.crop)
+
+
+def gather(banks: Sequence[PictureBank], indices: NDArray[np.int64]) -> Bytes:
+    """(n,) indices into banks laid end to end, to (n, S, S, 3) bytes."""
+    size = banks[0].size
+    out = np.empty((len(indices), size, size, 3), np.uint8)
+    start = 0
+    for bank in banks:
+        mine = (indices >= start) & (indices < start + len(bank))
+        out[mine] = bank.get(indices[mine] - start)
+        start += len(bank)
+    return out
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fiqa.contract import PreprocessSpec, Reals
 from fiqa.files import sha256_bytes
 from fiqa.labels import LabelSet
 from fiqa.metrics import challenge_score, plcc, srcc
-from train.data import PictureBank, mixed_order, to_input
+from train.data import PictureBank, gather, mixed_order, to_input
 from train.loop import Batch, TaskMaker
 from train.losses import feature_loss, mse, plcc_loss, rank_loss
 from train.network import QualityNet
@@ -124,7 +124,7 @@ class StageTask:
         return mixed_order(counts, list(self.shares.values()), total, epoch, self.study.seed)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        pictures = self.stage.augment.apply(self._pictures(indices), rng)
+        pictures = self.stage.augment.apply(gather(list(self.banks.values()), indices), rng)
         targets = {name: torch.from_numpy(all_[indices]) for name, all_ in self.targets.items()}
         return Batch(to_input(pictures, self.spec, self.device), targets)
 
@@ -169,15 +169,6 @@ class StageTask:
         """Each set gets its part of the memory limit, by its number of pictures."""
         limit = self.study.cache_bytes * len(labels) // max(pictures, 1)
         return PictureBank(labels, self.spec, limit)
-
-    def _pictures(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        out = np.empty((len(indices), self.spec.size, self.spec.size, 3), np.uint8)
-        start = 0
-        for bank in self.banks.values():
-            mine = (indices >= start) & (indices < start + len(bank))
-            out[mine] = bank.get(indices[mine] - start)
-            start += len(bank)
-        return out
 
     def _targets(self, sets: dict[str, LabelSet]) -> dict[str, Reals]:
         """What each picture should score, one row a picture, all sources end to end."""

@@ -67,15 +67,22 @@ def add_run_flags(parser: Parser) -> None:
 def read_sources(args: Namespace) -> tuple[dict[str, LabelSet], dict[str, LabelSet]]:
     """(training sources by name, validation sets by split) of the command line."""
     labels = read_labels(args.data, root=args.root, scale=args.scale, skip_bad=args.skip_bad)
+    return split_sources(labels, [read_labels(path) for path in args.pseudo])
+
+
+def split_sources(
+    labels: LabelSet, others: Sequence[LabelSet]
+) -> tuple[dict[str, LabelSet], dict[str, LabelSet]]:
+    """The same from sets that are read already: the one with train and val, and others."""
     if not any(labels.split_names):
         labels = labels.with_splits(DRAWN_SPLITS)
     sources = {LABELS: labels.select("train")}
-    for number, path in enumerate(args.pseudo, 1):
-        sources[f"u{number}"] = _train_part(read_labels(path))
+    for number, other in enumerate(others, 1):
+        sources[f"u{number}"] = _train_part(other)
     validation = {name: labels.select(name) for name in VALIDATION if name in labels.split_names}
     if not validation:
         raise InputError(
-            f"{args.data} has no split val", expected="validation pictures of other people",
+            f"{labels.name} has no split val", expected="validation pictures of other people",
             fix="add a split column, or leave it out to have one drawn",
         )  # fmt: skip
     _check_people(sources, labels, validation)

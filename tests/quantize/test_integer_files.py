@@ -75,7 +75,7 @@ def test_a_tensor_that_only_the_converter_knows_is_measured(
     found = tensor_ranges(float_file, dataclasses.replace(quantised, ranges=half), pictures())
     assert set(found) == set(whole)
     for name, covered in found.items():
-        assert covered.high >= 0.6 * whole[name].high  # tails may have been cut
+        assert covered.high >= 0.6 * whole[name].high
 
 
 def test_simulated_and_real_scores_agree(quantised: Quantised, integer_file: bytes) -> None:

@@ -101,7 +101,7 @@ def test_a_whole_graph_is_clear_and_its_ranges_hardly_wider() -> None:
     insert_gates(graph)
     graph.recompile()
     ranges = observe(graph, pictures(8))
-    found = avoid_ties(graph, ranges, pictures(1))
+    found = avoid_ties(graph, ranges)
     before, after = graph_ties(graph, ranges), graph_ties(graph, found)
     assert min(before) < NEAR_TIE < min(after)
     assert len(after) > 10

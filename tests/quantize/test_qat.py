@@ -1,0 +1,143 @@
+"""Learned integers as a run and on disk: what was learned is what is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `export`")
+pytest.importorskip("timm", reason="needs the extra `export`")
+
+from export.integers import LEARNED, attempts  # noqa: E402
+from fiqa.contract import PreprocessSpec  # noqa: E402
+from fiqa.errors import InputError, ManifestError  # noqa: E402
+from fiqa.manifest import read_manifest  # noqa: E402
+from quantize import qat  # noqa: E402
+from quantize.calibration import read_calibration  # noqa: E402
+from quantize.deployable import Deployable, make_deployable  # noqa: E402
+from quantize.learned_file import INTEGERS, load_integers  # noqa: E402
+from quantize.simulation import scores_of  # noqa: E402
+from tests.doubles.checkpoints import save_network  # noqa: E402
+from tests.doubles.lively_networks import make_lively  # noqa: E402
+from tests.doubles.tiny_sets import make_set  # noqa: E402
+from train.checkpoint import load_checkpoint  # noqa: E402
+from train.network import QualityNet  # noqa: E402
+
+SIZE = 48
+NAME = "mobilenetv3_small_050"  # gates, squeeze-excite
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = make_lively(QualityNet(NAME, SIZE), SIZE, 0.05)
+    folder = tmp_path_factory.mktemp("runs") / "student"
+    return save_network(folder, network, PreprocessSpec(size=SIZE))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("data") / "faces", 18)
+
+
+def run(checkpoint: Path, faces: Path, out: Path, *more: str) -> int:
+    flags = ("--epochs", "1", "--quiet", "--json", "--recipe", "fastest", *more)
+    return qat.main(
+        ["--checkpoint", str(checkpoint), "--data", str(faces), "--out", str(out), *flags]
+    )
+
+
+@pytest.fixture(scope="module")
+def learned(checkpoint: Path, faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("learned") / "student"
+    assert run(checkpoint, faces, out) == 0
+    return out
+
+
+def opened(folder: Path) -> tuple[Deployable, object]:
+    network, manifest = load_checkpoint(folder)
+    deployable = make_deployable(network, manifest.preprocess)
+    return deployable, load_integers(folder, manifest, deployable)
+
+
+def test_it_stays_a_checkpoint_whose_float_scores_are_untouched(
+    checkpoint: Path, learned: Path
+) -> None:
+    before, after = load_checkpoint(checkpoint)[0], load_checkpoint(learned)[0]
+    assert all(torch.equal(v, after.state_dict()[n]) for n, v in before.state_dict().items())
+    assert read_manifest(learned).sha256 == read_manifest(checkpoint).sha256
+
+
+def test_what_is_read_back_agrees_with_the_float_scores_as_the_run_said(
+    learned: Path, faces: Path
+) -> None:
+    deployable, quantised = opened(learned)
+    seen = read_calibration(faces, deployable.spec).pictures
+    found = scores_of(quantised.module, seen, quantised.walk)  # type: ignore[attr-defined]
+    moved = float((found - scores_of(deployable.module, seen)).abs().mean())
+    told = read_manifest(learned).recipe["learned_integers"]["agreement"]["val_shift"]
+    assert 0 < moved < 3 * told < 0.1
+
+
+def test_a_checkpoint_without_integers_has_none(checkpoint: Path) -> None:
+    assert opened(checkpoint)[1] is None
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(
+    checkpoint: Path, faces: Path, learned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (learned / INTEGERS).stat().st_mtime_ns
+    assert run(checkpoint, faces, learned) == 0
+    assert (learned / INTEGERS).stat().st_mtime_ns == before
+    assert run(checkpoint, faces, learned, "--seed", "1") == 2
+    assert "seed" in capsys.readouterr().err
+
+
+def test_labels_are_not_read(checkpoint: Path, faces: Path, learned: Path, tmp_path: Path) -> None:
+    """The same pictures with other scores teach the same integers."""
+    other = tmp_path / "faces"
+    other.mkdir()
+    for picture in faces.glob("*.png"):
+        (other / picture.name).write_bytes(picture.read_bytes())
+    head, *rows = (faces / "labels.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    flipped = [",".join([c[0], str(1 - float(c[1])), *c[2:]]) for c in cells]
+    (other / "labels.csv").write_text("\n".join([head, *flipped]) + "\n")
+    assert run(checkpoint, other, tmp_path / "out") == 0
+    assert (tmp_path / "out" / INTEGERS).read_bytes() == (learned / INTEGERS).read_bytes()
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "other size"])
+def test_integers_that_do_not_fit_are_refused(learned: Path, tmp_path: Path, harm: str) -> None:
+    folder = tmp_path / "student"
+    folder.mkdir()
+    for part in learned.iterdir():
+        if part.is_file():
+            (folder / part.name).write_bytes(part.read_bytes())
+    network, manifest = load_checkpoint(folder)
+    spec = manifest.preprocess
+    if harm == "cut":
+        (folder / INTEGERS).write_bytes((learned / INTEGERS).read_bytes()[:-9])
+    elif harm == "gone":
+        (folder / INTEGERS).unlink()
+    else:
+        spec = dataclasses.replace(spec, size=SIZE + 16)
+    with pytest.raises((ManifestError, InputError), match="damaged|missing|learned at 48"):
+        load_integers(folder, manifest, make_deployable(network, spec))
+
+
+def test_an_export_of_learned_integers_does_not_calibrate_anew(
+    learned: Path, faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployable, quantised = opened(learned)
+    args = dataclasses.make_dataclass("Args", ["checkpoint", "recipe", "recover"])(
+        learned, "faithful", True
+    )
+    seen = read_calibration(faces, deployable.spec)
+    (only,) = attempts(args, read_manifest(learned), deployable, seen)
+    assert only.name == LEARNED
+    assert only.prepare().ranges == quantised.ranges  # type: ignore[attr-defined, union-attr]
+    json.dumps(only.prepare().facts)  # type: ignore[union-attr]
