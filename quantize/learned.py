@@ -20,7 +20,6 @@ from quantize.corrections import fit_channels
 from quantize.integer_places import PICTURE, Range, range_of
 from quantize.recipes import Quantised
 from quantize.simulation import Walk, round_to
-from quantize.ties import avoid_ties
 
 ENDS_SEE = 4  # one picture in so many
 BIAS_SHARE = 1 / 8  # of the output's range that a bias moves by when its number moves by one
@@ -73,7 +72,6 @@ class LearnedIntegers(nn.Module):
                 found = [self._learned(graph, node, at) for at in (1, 2)]
                 if found[0] is not None:
                     set_weights(graph, node, found[0], found[1])
-            ranges = avoid_ties(graph, ranges)
         mended = fit_channels(graph, ranges)
         tidy(graph)
         return Quantised(graph, ranges, self.recipe, self.mended + mended)

@@ -20,7 +20,6 @@ from quantize.equalisation import channel_extents, equalise
 from quantize.gates import insert_gates
 from quantize.integer_places import Range
 from quantize.simulation import Walk, scores_of
-from quantize.ties import avoid_ties
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def quantise(
     if recipe.equalise:
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)
-    ranges = avoid_ties(graph, observe(graph, pictures))
+    ranges = observe(graph, pictures)
     mended = fit_channels(graph, ranges)
     tidy(graph)
     if recipe.correct:

@@ -24,6 +24,7 @@ from quantize.integer_places import PICTURE, Range, range_of
 from quantize.muted import muted
 from quantize.recipes import Quantised
 from quantize.simulation import Walk, few
+from quantize.ties import avoid_ties
 
 InputType = Literal["uint8", "int8", "float"]
 MOVING = frozenset({"PAD", "PADV2", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "SLICE", "SQUEEZE"})
@@ -36,7 +37,8 @@ def to_integer_tflite(
 ) -> bytes:
     """All activations and weights in 8 bits; `pictures` are calibration pictures."""
     float_file = to_tflite(dataclasses.replace(deployable, module=quantised.module))
-    ranges = tensor_ranges(float_file, quantised, pictures)
+    clear = avoid_ties(quantised.module, quantised.ranges)
+    ranges = tensor_ranges(float_file, dataclasses.replace(quantised, ranges=clear), pictures)
     return quantise_all(float_file, ranges, takes)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
@@ -21,7 +25,13 @@ SWISHING = "mobilenetv3_small_050"  # hard-swish, squeeze-excite
 
 
 def calm(name: str = SWISHING, spread: float = 0.05) -> Deployable:
-    """A small network's graph, always the same."""
+    """A small network's graph, always the same: made once a run, each caller's own copy."""
+    found = _traced(name, spread)
+    return dataclasses.replace(found, module=copy.deepcopy(found.module))
+
+
+@cache
+def _traced(name: str, spread: float) -> Deployable:
     torch.manual_seed(0)
     spec = PreprocessSpec(size=SIZE)
     return make_deployable(make_lively(QualityNet(name, SIZE), SIZE, spread), spec)
