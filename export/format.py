@@ -40,6 +40,12 @@ class IntegerJob:
     takes: InputType
     folder: Path
 
+    @property
+    def integers(self) -> Quantised:
+        """For the precisions that calibrate."""
+        assert self.quantised is not None
+        return self.quantised
+
 
 @dataclass(frozen=True)
 class Format:

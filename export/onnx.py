@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _integer(job: IntegerJob) -> bytes:
-    assert job.quantised is not None
-    return to_qdq_onnx(job.deployable, job.quantised, job.pictures)
+    return to_qdq_onnx(job.deployable, job.integers, job.pictures)
 
 
 def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:

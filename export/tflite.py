@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _integer(job: IntegerJob) -> bytes:
-    assert job.quantised is not None
-    return to_integer_tflite(job.deployable, job.quantised, job.pictures, job.takes)
+    return to_integer_tflite(job.deployable, job.integers, job.pictures, job.takes)
 
 
 def _finish(body: Body, manifest: Manifest) -> Body:
