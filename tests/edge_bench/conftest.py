@@ -101,17 +101,22 @@ class Bench:
         return self.runner.perform(self.target, self.request).outputs
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tiny_models.write_tflite(tmp_path_factory.mktemp("model") / "tiny.tflite")
+    return read_models([path], None)[0]
+
+
 @pytest.fixture
-def bench(phone: PhoneDouble, arm_runner: NativeRunner, tmp_path: Path) -> Iterator[Bench]:
-    path = tiny_models.write_tflite(tmp_path / "tiny.tflite")
-    (model,) = read_models([path], None)
+def bench(phone: PhoneDouble, arm_runner: NativeRunner, tiny_model: Model) -> Iterator[Bench]:
+    model = tiny_model
     target = AdbTarget(phone.serial, f"test{next(names)}")
     request = Request(
         "score", model.remote, "pictures.bin", "table.bin", "NHWC", Setup(), limit_s=60
     )
     bench = Bench(phone, target, arm_runner, model, request)
     bench.folder.mkdir(parents=True)
-    shutil.copy(path, bench.folder / model.remote)
+    shutil.copy(model.path, bench.folder / model.remote)
     shutil.copy(arm_runner.executable, bench.folder / RUNNER)
     shutil.copy(arm_runner.library, bench.folder / LIBRARY)
     (bench.folder / "pictures.bin").write_bytes(pictures().tobytes())
