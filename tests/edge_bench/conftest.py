@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -17,12 +18,21 @@ from edge_bench.runner.build import build_runner, litert_library
 from edge_bench.runner.native import LIBRARY, RUNNER, NativeRunner
 from edge_bench.runner.request import Request
 from edge_bench.targets.adb import AdbTarget
+from quantize import graph
 from tests.doubles import adb_lab, arm_root, tiny_models
 from tests.doubles.adb_lab import Lab, PhoneDouble
 from tests.doubles.board import running_board
 
 PICTURES = 24
 names = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _looked_into_once() -> Iterator[None]:
+    """LiteRT's delegate is asked in a process of its own: once for each model is enough here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "delegation_of", functools.cache(graph.delegation_of))
+        yield
 
 
 @pytest.fixture(scope="session")
