@@ -19,6 +19,9 @@ setup: ## make or mend .venv, with all that demo and tests need
 demo: setup ## run the main job end to end on data the code draws itself
 	$(PY) -m train.demo --out build/demo
 	$(PY) -m export.tflite --checkpoint $(STUDENT) --out build/demo/student.tflite --overwrite
+	$(PY) -m export.tflite --checkpoint $(STUDENT) --precision int8 --calibration build/demo/data \
+		--data build/demo/data --out build/demo/student_int8.tflite --keep-failed --overwrite \
+		|| test $$? -eq 1 # 1: the verdict is no, and the file is set aside
 	$(PY) -m export.onnx --checkpoint $(STUDENT) --out build/demo/student.onnx --overwrite
 	$(PY) -m export.coreml --checkpoint $(STUDENT) --out build/demo/student.mlpackage --overwrite
 	$(PY) -m edge_bench.run --data build/demo/data --target local --artifact \

@@ -22,6 +22,7 @@ from quantize.graph_readers import (
 
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"})
 TRANSPOSES = frozenset({"TRANSPOSE", "Transpose"})
+MANY_OUTSIDE = 10  # operators that built-in kernels run, one thread and no SIMD
 NO_DELEGATE = "XNNPACK partitions are counted in .tflite files only"
 NO_SHAPES = "some shapes are not known before the run"
 
@@ -173,10 +174,16 @@ def _delegation_lines(facts: GraphFacts) -> list[str]:
     if facts.fully_delegated:
         return ["XNNPACK takes the whole graph, in one partition"]
     left = sum(item.count for item in facts.outside)
-    return [
+    lines = [
         f"XNNPACK: {facts.partitions} partitions, {left} operators outside",
         *(f"  outside: {item.count} {item.op}: {item.why}" for item in facts.outside),
     ]
+    if facts.integer_ops > facts.float_ops and left >= MANY_OUTSIDE:
+        lines.append(
+            "warning: integers without fast kernels: slower than the float file on most CPUs; "
+            "--precision dynamic is the better choice for this network"
+        )
+    return lines
 
 
 def _millions(count: int | None) -> str:

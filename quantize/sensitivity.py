@@ -40,6 +40,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "equalisation": {"equalise": False},
     "corrections": {"correct": False},
 }
+SCHEMA = 1
 LOOKS = 48  # pictures for what is rounded alone
 SHOWN = 20  # rows of the table and the plot
 
@@ -63,6 +64,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Sensitivity:
+    """What sensitivity.json holds."""
+
+    schema: int
     checkpoint_sha256: str
     model: str
     size: int
@@ -103,7 +107,7 @@ def _run(args: Namespace) -> cli.Outcome:
         remedies.append(Remedy(name, _verdicts(found, shown, before)))
     assert kept is not None  # the first is the most faithful
     sensitivity = Sensitivity(
-        source.sha256, source.model, deployable.spec.size, len(pictures), tuple(remedies),
+        SCHEMA, source.sha256, source.model, deployable.spec.size, len(pictures), tuple(remedies),
         tuple(places_of(kept, pictures)),
     )  # fmt: skip
     return _write(args.out, sensitivity)

@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from fiqa.errors import ArtifactError
 from fiqa.records import to_plain
 from quantize.delegation import NO_INTEGER_KERNEL, Delegation, OutsideOp, Step, why_outside
-from quantize.graph import GraphFacts, describe, onnx_facts, tflite_facts
+from quantize.graph import MANY_OUTSIDE, GraphFacts, describe, onnx_facts, tflite_facts
 from tests.doubles.graph_builder import GraphBuilder
 from tests.doubles.tiny_models import onnx_body, tflite_body
 
@@ -432,6 +432,15 @@ def test_descriptions_name_counts_and_what_stays_outside() -> None:
     ]
     whole = describe(asked(small_network()))
     assert whole[-1] == "XNNPACK takes the whole graph, in one partition"
+
+
+def test_integers_that_mostly_run_outside_xnnpack_are_warned_of() -> None:
+    facts = asked(island())
+    many = dataclasses.replace(facts.outside[0], count=MANY_OUTSIDE)
+    slow = dataclasses.replace(facts, outside=(many,))
+    assert "--precision dynamic" in describe(slow)[-1]
+    floats = dataclasses.replace(slow, float_ops=99)
+    assert "warning" not in "".join(describe(floats))
 
 
 def test_facts_are_plain_json() -> None:
