@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -17,12 +18,21 @@ from edge_bench.runner.build import build_runner, litert_library
 from edge_bench.runner.native import LIBRARY, RUNNER, NativeRunner
 from edge_bench.runner.request import Request
 from edge_bench.targets.adb import AdbTarget
+from quantize import graph
 from tests.doubles import adb_lab, arm_root, tiny_models
 from tests.doubles.adb_lab import Lab, PhoneDouble
 from tests.doubles.board import running_board
 
 PICTURES = 24
 names = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _looked_into_once() -> Iterator[None]:
+    """LiteRT's delegate is asked in a process of its own: once for each model is enough here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "delegation_of", functools.cache(graph.delegation_of))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -101,17 +111,22 @@ class Bench:
         return self.runner.perform(self.target, self.request).outputs
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tiny_models.write_tflite(tmp_path_factory.mktemp("model") / "tiny.tflite")
+    return read_models([path], None)[0]
+
+
 @pytest.fixture
-def bench(phone: PhoneDouble, arm_runner: NativeRunner, tmp_path: Path) -> Iterator[Bench]:
-    path = tiny_models.write_tflite(tmp_path / "tiny.tflite")
-    (model,) = read_models([path], None)
+def bench(phone: PhoneDouble, arm_runner: NativeRunner, tiny_model: Model) -> Iterator[Bench]:
+    model = tiny_model
     target = AdbTarget(phone.serial, f"test{next(names)}")
     request = Request(
         "score", model.remote, "pictures.bin", "table.bin", "NHWC", Setup(), limit_s=60
     )
     bench = Bench(phone, target, arm_runner, model, request)
     bench.folder.mkdir(parents=True)
-    shutil.copy(path, bench.folder / model.remote)
+    shutil.copy(model.path, bench.folder / model.remote)
     shutil.copy(arm_runner.executable, bench.folder / RUNNER)
     shutil.copy(arm_runner.library, bench.folder / LIBRARY)
     (bench.folder / "pictures.bin").write_bytes(pictures().tobytes())

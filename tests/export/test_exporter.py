@@ -26,38 +26,14 @@ from fiqa.errors import MissingDependencyError  # noqa: E402
 from fiqa.labels import read_labels  # noqa: E402
 from fiqa.manifest import read_manifest  # noqa: E402
 from fiqa.runtime import Scorer  # noqa: E402
-from quantize import convert  # noqa: E402
 from quantize.deployable import make_deployable  # noqa: E402
 from quantize.flatbuffer import has_outside_buffers, to_bytes  # noqa: E402
 from quantize.mil_executor import MilProgram  # noqa: E402
-from tests.doubles.checkpoints import save_network  # noqa: E402
-from tests.doubles.lively_networks import make_lively  # noqa: E402
-from tests.doubles.tiny_sets import TINY, make_set  # noqa: E402
+from tests.doubles.tiny_sets import make_set  # noqa: E402
 from train.checkpoint import load_checkpoint  # noqa: E402
-from train.network import QualityNet  # noqa: E402
 
 SIZE = 64
 SPEC = PreprocessSpec(size=SIZE)
-CALM = 0.05  # spread of scores: random weights magnify rounding as trained ones do not
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("runs") / "student"
-    return save_network(folder, make_lively(QualityNet(TINY, SIZE), SIZE, CALM), SPEC)
-
-
-@pytest.fixture(scope="module")
-def converted(checkpoint: Path) -> bytes:
-    """The float flatbuffer, converted once for all tests that look at other things."""
-    network, _ = load_checkpoint(checkpoint)
-    return convert.to_tflite(make_deployable(network, SPEC))
-
-
-@pytest.fixture
-def ready(converted: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tflite, "to_tflite", lambda deployable: converted)
 
 
 def run(command: Any, checkpoint: Path, out: Path, *more: str) -> int:
@@ -110,7 +86,7 @@ def test_mobilenets_have_no_transpose_and_one_partition(
 
 
 def test_package_is_proved_by_the_executor_and_core_ml_stays_unchecked_elsewhere(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, ready: None
 ) -> None:
     out = tmp_path / "student.mlpackage"
     assert run(coreml, checkpoint, out) == 0

@@ -13,27 +13,13 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("litert_torch", reason="needs the extra `export`")
 
 from export import integers, tflite  # noqa: E402
-from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.manifest import read_manifest  # noqa: E402
 from fiqa.runtime import Scorer  # noqa: E402
-from quantize import convert  # noqa: E402
-from quantize.deployable import make_deployable  # noqa: E402
 from quantize.guard import GuardPolicy, Verdict  # noqa: E402
-from tests.doubles.checkpoints import save_network  # noqa: E402
-from tests.doubles.lively_networks import make_lively  # noqa: E402
-from tests.doubles.tiny_sets import TINY, make_set  # noqa: E402
-from train.checkpoint import load_checkpoint  # noqa: E402
-from train.network import QualityNet  # noqa: E402
+from tests.doubles.tiny_sets import make_set  # noqa: E402
 
 SIZE = 64
-SPEC = PreprocessSpec(size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("runs") / "student"
-    return save_network(folder, make_lively(QualityNet(TINY, SIZE), SIZE, 0.05), SPEC)
+pytestmark = pytest.mark.usefixtures("ready")
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +28,14 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_set(tmp_path_factory.mktemp("data") / "faces", 24)
 
 
-@pytest.fixture(autouse=True)
-def ready(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights-only precision on a float file that is converted once."""
-    if not hasattr(ready, "data"):
-        network, _ = load_checkpoint(checkpoint)
-        ready.data = convert.to_tflite(make_deployable(network, SPEC))  # type: ignore[attr-defined]
-    monkeypatch.setattr(tflite, "to_tflite", lambda _: ready.data)  # type: ignore[attr-defined]
-
-
 def run(checkpoint: Path, out: Path, *more: str) -> int:
     return tflite.main(["--checkpoint", str(checkpoint), "--out", str(out), "--quiet", *more])
 
 
 def test_weights_in_8_bits_pass_and_name_their_verdict(
-    checkpoint: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    checkpoint: Path, faces: Path, tmp_path: Path, converted: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     out = tmp_path / "small.tflite"
     more = ("--precision", "dynamic", "--data", str(faces), "--max-drop", "0.5", "--json")
     assert run(checkpoint, out, *more) == 0
@@ -66,7 +44,7 @@ def test_weights_in_8_bits_pass_and_name_their_verdict(
     assert verdicts["val"]["status"] == "pass"
     manifest = read_manifest(out)
     assert {c.status for c in manifest.checks if c.name.startswith("verdict")} == {"passed"}
-    assert out.stat().st_size < 0.5 * len(ready.data)  # type: ignore[attr-defined]
+    assert out.stat().st_size < 0.5 * len(converted)
     assert np.ptp(Scorer(out).score_bytes(np.zeros((1, SIZE, SIZE, 3), np.uint8))) == 0
 
 
@@ -94,13 +72,13 @@ def test_what_does_not_pass_does_not_get_the_name(
 
 
 def test_recover_goes_on_with_the_faithful_recipe(
-    checkpoint: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    checkpoint: Path, faces: Path, tmp_path: Path, converted: bytes,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     no = Verdict("fail", "too much", GuardPolicy(), "labels", 40, 0)
     answers = iter([no, dataclasses.replace(no, status="pass")])
     monkeypatch.setattr(integers, "judge", lambda *_: {"val": next(answers)})
-    monkeypatch.setattr(tflite, "to_integer_tflite", lambda *_: ready.data)  # type: ignore[attr-defined]
+    monkeypatch.setattr(tflite, "to_integer_tflite", lambda *_: converted)
     more = ("--precision", "int8", "--recipe", "fastest", "--recover", "--json")
     sets = ("--calibration", str(faces), "--data", str(faces))
     out = tmp_path / "small.tflite"

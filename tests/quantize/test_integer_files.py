@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from quantize import tflite  # noqa: E402
 from quantize.ai_edge import quantise_all  # noqa: E402
 from quantize.convert import to_tflite  # noqa: E402
 from quantize.deployable import BYTE_CENTRE, Deployable  # noqa: E402
-from quantize.flatbuffer import has_outside_buffers, read_model  # noqa: E402
+from quantize.flatbuffer import has_outside_buffers, op_name, read_model  # noqa: E402
 from quantize.graph import tflite_facts  # noqa: E402
+from quantize.integer_places import Range  # noqa: E402
 from quantize.recipes import Quantised, faithful, quantise  # noqa: E402
 from quantize.simulation import scores_of  # noqa: E402
 from quantize.tflite import integer_tensors, tensor_ranges  # noqa: E402
+from quantize.ties import NEAR_TIE, nearest_tie, products  # noqa: E402
 from tests.doubles.planted import calm, pictures, plant_outliers  # noqa: E402
 
 
@@ -110,6 +113,28 @@ def test_the_ranges_in_the_file_are_ours(
         assert tensor.quantization.scale[0] == pytest.approx(covered.scale, rel=1e-5)
         checked += 1
     assert checked > 50
+
+
+def test_no_product_in_the_file_comes_near_a_tie(
+    network: Deployable, float_file: bytes, quantised: Quantised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite, "to_tflite", lambda _: float_file)
+    model = read_model(tflite.to_integer_tflite(network, quantised, pictures(), "int8"))
+    tensors, apart = model.subgraphs[0].tensors, []
+    for operator in model.subgraphs[0].operators:
+        if op_name(model, operator) == "MUL":
+            first, second, out = (
+                covered(tensors[index]) for index in (*operator.inputs, *operator.outputs)
+            )
+            apart.append(nearest_tie(out, *products(first, second)))
+    assert len(apart) > 10
+    assert min(apart) > NEAR_TIE / 2  # scales are float32 there
+
+
+def covered(tensor: Any) -> Range:
+    """What the tensor's scale and zero point say it covers."""
+    scale, zero = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    return Range((-128 - zero) * scale, (127 - zero) * scale)
 
 
 def test_int8_input_takes_shifted_bytes_and_scores_the_same(
