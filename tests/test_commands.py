@@ -31,6 +31,7 @@ MISSING = {
     "export.detector": ["none.onnx", "--out", "detector.tflite"],
     "fiqa.detect": ["none.jpg", "--out", "boxes.csv"],
     "fiqa.score": ["none.tflite", "none.jpg"],
+    "quantize.qat": ["--checkpoint", "none", "--data", "none", "--out", "run"],
     "quantize.sensitivity": [
         "--checkpoint", "none", "--calibration", "none", "--data", "none", "--out", "s",
     ],
