@@ -2,7 +2,7 @@
 #   make test ARGS="-k metrics"        hands arguments on to pytest
 #   make setup PYTHON=python3.12       chooses the Python of .venv: 3.11, 3.12 or 3.13
 
-EXTRAS := litert,train,export,bench,scale,dev
+EXTRAS := litert,train,export,bench,scale,docs,dev
 PY := .venv/bin/python
 STUDENT := build/demo/chain/student
 ARGS ?=
