@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import doctest
 import importlib
+import json
 import re
 import shutil
 import tomllib
@@ -284,6 +285,53 @@ def test_a_message_is_one_that_the_code_can_give(page: str, cell: str) -> None:
 def test_links_lead_to_files_that_are_here(page: str) -> None:
     folder = (REPOSITORY / page).parent
     assert [link for link in links_of(page) if not (folder / link).exists()] == []
+
+
+def figures() -> list[tuple[str, str, str]]:
+    """(page, figure, result file) of links such as [0.957 [0.949, 0.964]](results/x.json)."""
+    link = r"\[([+-]?\d[^]]*(?:\\\][^]]*)?)\]\(((?:\.\./)?results/\w+\.json)\)"
+    return [(page, *found) for page in PAGES for found in re.findall(link, text_of(page))]
+
+
+def test_figures_are_found() -> None:
+    assert len(figures()) >= 10
+
+
+@pytest.mark.parametrize(("page", "figure", "file"), figures())
+def test_a_figure_is_that_of_the_file_it_links_to(page: str, figure: str, file: str) -> None:
+    """Value and interval stand in one place of the file; M and MB are millions."""
+    shown = re.findall(r"[+-]?\d+(?:\.\d+)?", figure)
+    held = json.loads(((REPOSITORY / page).parent / file).read_text())
+    scale = 1e6 if figure.endswith(("M", "MB")) else 1.0
+    wanted = tuple(map(float, shown))
+    places = [len(text.partition(".")[2]) for text in shown]
+    for values in _estimates(held) if len(shown) == 3 else _numbers(held):
+        rounded = (round(v / scale, n) for v, n in zip(values, places, strict=True))
+        if tuple(rounded) == wanted:
+            return
+    pytest.fail(f"{page}: {figure} does not stand in {file}")
+
+
+def _dicts(document: Any) -> Iterator[dict[str, Any]]:
+    inner = document.values() if isinstance(document, dict) else document
+    if isinstance(document, dict):
+        yield document
+    if isinstance(document, dict | list):
+        yield from (found for part in inner for found in _dicts(part))
+
+
+def _estimates(document: Any) -> Iterator[tuple[float, ...]]:
+    for one in _dicts(document):
+        values = tuple(one.get(name) for name in ("value", "low", "high"))
+        if None not in values:
+            yield values
+
+
+def _numbers(document: Any) -> Iterator[tuple[float]]:
+    for one in _dicts(document):
+        for value in one.values():
+            many = value if isinstance(value, list) else [value]
+            yield from ((float(v),) for v in many if isinstance(v, int | float))
 
 
 def test_the_picture_of_the_pipeline_is_what_its_script_draws() -> None:
