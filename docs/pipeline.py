@@ -43,7 +43,7 @@ BOXES = (
     ("step", 860, 8, 142, 72, "fiqa.score", ["pictures, photos"]),
     ("step", 860, 92, 142, 92, "edge_bench/", ["phone, board, core:", "bench.json, report"]),
     ("step", 860, 196, 142, 72, "android_demo/", ["camera app"]),
-    ("step", 8, 280, 994, 30, "", ["fiqa/: the contract, manifests, metrics, errors: what all share"]),
+    ("step", 8, 280, 994, 30, "", ["fiqa/: contract, manifests, metrics, errors: what all share"]),
 )  # fmt: skip
 ARROWS = (
     (130, 138, 158, 138), (310, 138, 338, 138), (490, 125, 518, 90), (490, 151, 518, 186),

@@ -53,7 +53,11 @@ class Scorer:
 
     >>> Scorer("student_int8.tflite").score(["a.jpg", "b.jpg"])
 
+    Scores are float64, about 0 to 1, higher is better. Boxes and crops of a Face are in pixels of
+    the upright picture.
+
     preprocess: the contract of a foreign artifact; ours carry their own.
+    threads: of the runtime.
     """
 
     def __init__(

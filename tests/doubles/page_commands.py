@@ -18,9 +18,9 @@ PAGES = sorted(
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)\s]*\)")
-PROGRAMS = ("adb", "apt", "apt-get", "make", "pip", "pytest", "python", "ray", "torchrun",
-            r"\.venv/bin/python")  # fmt: skip
-STARTS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}|for) ")
+PROGRAMS = ("adb", "apt", "apt-get", "make", "mkdocs", "pip", "pytest", "python", "ray",
+            "torchrun", r"\.venv/bin/python")  # fmt: skip
+STARTS = re.compile(rf"^(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}) ", re.MULTILINE)
 # With nothing on its PATH the shell knows no program and hands each command to this handler: it
 # reads comments, loops, quotes and continued lines as it does for users, and runs nothing.
 TELL = r"""command_not_found_handle() { printf '%s\0' "$@"; printf '\n'; }
@@ -68,7 +68,7 @@ def all_commands() -> list[Command]:
 
 def commands_of(page: str) -> Iterator[Command]:
     for body in [*blocks(page, ""), *blocks(page, "sh")]:
-        if STARTS.match(body):
+        if STARTS.search(body):
             yield from _told(page, body, True)
     for body in blocks(page, "console"):
         lines = re.findall(r"^\$ ((?:.*\\\n)*.*)$", body, re.MULTILINE)
