@@ -81,7 +81,7 @@ def test_timing_keeps_every_sample_and_proves_its_outputs(
     jvm: Any, models: Models, frames: Any, tmp_path: Path
 ) -> None:
     pictures = contract_bytes(frames[1][:4], PreprocessSpec(size=SIZE))
-    flags = ("--mode", "time", "--runs", 25, "--warm-up", 3, "--checks", 2)
+    flags = ("--mode", "time", "--runs", 25, "--warm-up", 3, "--count", 2)
     result = run_bench(jvm, tmp_path, models["fp32"], pictures, *flags)
     assert len(result["samples_us"]) == 25
     assert min(result["samples_us"]) > 0

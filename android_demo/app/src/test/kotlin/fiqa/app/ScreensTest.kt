@@ -422,10 +422,10 @@ class ScreensTest {
 
     @Test
     fun `benchmark started by adb leaves its complaint in a file`() {
-        val intent = Intent().putExtra("arguments", arrayOf("--mode", "dream"))
+        val intent = Intent().putExtra("arguments", arrayOf("--mode", "dream", "--out", "r1"))
         val bench = open(BenchActivity::class.java, intent)
         bench.work!!.join(60_000)
-        val told = File(app.filesDir, "bench/error.json").readText()
+        val told = File(app.filesDir, "bench/r1.error").readText()
         assertTrue(told, "arguments" in told)
     }
 
