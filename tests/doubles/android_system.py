@@ -32,7 +32,10 @@ class System:
             for path in folder.glob("*.question"):
                 where, program, *words = path.read_text().splitlines()
                 path.unlink()
-                status, text = await self._answer(program, words, where)
+                try:
+                    status, text = await self._answer(program, words, where)
+                except Exception as error:  # whoever asked is to hear of it, and not to wait
+                    status, text = 70, f"the double fails: {error!r}\n"
                 part = path.with_suffix(".part")
                 part.write_text(f"{status}\n{text}")
                 part.rename(path.with_suffix(".answer"))

@@ -38,7 +38,7 @@ exec /system/bin/app_process64 "$@"
 # One question a file: the folder, the words. The answer's first line is the status.
 SERVICE = """\
 question=/dev/binder/$$
-{ pwd; echo NAME; for word; do echo "$word"; done; } > $question.part
+{ pwd; echo NAME; for word; do printf '%s\\n' "$word"; done; } > $question.part
 mv $question.part $question.question
 until [ -f $question.answer ]; do sleep 0.05; done
 { read status; cat; } < $question.answer > $question.text
