@@ -35,7 +35,7 @@ from edge_bench.errors import DeviceError, ResumeError
 from edge_bench.inputs import Chosen, Model, choose_pictures, read_models, spread
 from edge_bench.plan import CANARY, Plan, Setup, full_plan, quick_plan
 from edge_bench.result import BenchResult, RunnerRecord, read_result, write_result
-from edge_bench.runner.choose import APP, AUTO, choose_runner
+from edge_bench.runner.choose import APP, AUTO, RUNNERS, choose_runner
 from edge_bench.runner.request import Runner
 from edge_bench.session import Session
 from edge_bench.summary import summarise_result
@@ -75,8 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--runs", type=int, help="least runs a model; 0 measures accuracy only")
     add("--blocks", type=int, help="blocks a model")
     add("--max-drop", type=float, default=GuardPolicy().max_drop, help="budget (%(default)s)")
-    add("--runner", default=AUTO, help="auto, native, app (Android's, installed), "
-        "benchmark_model, or an executable built for the device")
+    add("--runner", default=AUTO, help=f"{RUNNERS} (%(default)s)")
     add("--lib", type=Path, help="LiteRT or TFLite library for the device (default: the runner's)")
     add("--apk", type=Path, help="the Android app to use (default: the one that came along)")
     add("--preprocess", type=Path, help="JSON of a foreign artifact's contract")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from android_demo.build_steps.tools import (
 from fiqa import __version__
 from fiqa.detector import packaged_model
 from fiqa.files import writing
+from fiqa.manifest import read_manifest
 
 APP = ANDROID / "app"
 MAIN = APP / "src" / "main"
@@ -89,6 +91,17 @@ def collect_assets(model: Path | None) -> Path:
     if model is not None:
         shutil.copy(model, folder / "model.tflite")
     return folder
+
+
+def released_model(folder: Path | None = None) -> Path | None:
+    """The scorer in models/ with which the app starts: integers before floats, the last by name."""
+
+    def rank(path: Path) -> tuple[bool, str]:
+        return read_manifest(path).inputs[0].dtype != "float32", path.name
+
+    found = (folder or packaged_model().parent).glob("*.tflite")
+    scorers = [path for path in found if math.prod(read_manifest(path).outputs[0].shape) == 1]
+    return max(scorers, key=rank, default=None)
 
 
 def pack(resources: Resources, jar: Path, scoring: Path, out: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tempfile
 import time
 import uuid
 from pathlib import Path

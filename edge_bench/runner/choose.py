@@ -1,4 +1,4 @@
-"""Which runner a device gets: ours for Linux or for Android, one the user built, or benchmark_model."""
+"""Which runner a device gets: ours for Linux or Android, or one that the user has."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from fiqa.errors import InputError
 from fiqa.files import require_file
 
 AUTO, NATIVE, APP, BENCHMARK_MODEL = "auto", "native", "app", "benchmark_model"
+RUNNERS = (
+    f"{AUTO}, {NATIVE}, {APP} (Android's, installed), {BENCHMARK_MODEL}, or a program for it"
+)
 ON_DEVICE = "/data/local/tmp/benchmark_model"  # where TensorFlow's guide puts it
 
 
@@ -44,8 +47,7 @@ def choose_runner(
             fix="leave --runner out, or --runner PATH --lib PATH",
         )
     if asked not in (AUTO, NATIVE):
-        kinds = f"{AUTO}, {NATIVE}, {APP}, {BENCHMARK_MODEL}, or an executable for the device"
-        path = require_file(Path(asked), kinds)
+        path = require_file(Path(asked), RUNNERS)
         if path.name.startswith(BENCHMARK_MODEL):
             return BenchmarkModel(path, path.name)
     return _native(asked, library, facts)

@@ -24,7 +24,7 @@ APK, LIBRARY, MAIN = "fiqa.apk", "libtensorflowlite_jni.so", "fiqa.bench.Main"
 ABIS = {"arm64-v8a": "aarch64", "armeabi-v7a": "armv7", "x86_64": "x86_64"}  # Android's: ours
 ABORTED, KILLED = 134, 137  # 128 + SIGABRT, SIGKILL: Android tells the cause in its log alone
 MARKED = 'log -t fiqa "$0"; exec "$@"'  # what the log tells behind this is ours
-LOG_TAGS = "fiqa AndroidRuntime:E appproc app_process DEBUG libc:F lowmemorykiller lmkd".split()
+TAGS = ("fiqa", "AndroidRuntime:E", "appproc", "app_process", "DEBUG", "lowmemorykiller", "lmkd")
 CAUSE = re.compile(r"Exception|Error|ERROR|FATAL|Fatal signal|[Kk]illing|lowmemorykiller|lmkd")
 
 
@@ -72,7 +72,7 @@ def cause_of_death(target: Target, done: Done, run_id: str) -> str:
 
 def log_since(target: Target, run_id: str) -> str:
     """The causes of crashes in Android's log, behind the mark of this run."""
-    log = target.run(["logcat", "-d", "-s", *LOG_TAGS]).out.rpartition(run_id)[2]
+    log = target.run(["logcat", "-d", "-s", *TAGS]).out.rpartition(run_id)[2]
     reasons = [line.strip() for line in log.splitlines() if CAUSE.search(line)]
     return " | ".join(reasons[:4])[:400]
 

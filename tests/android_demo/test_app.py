@@ -18,8 +18,8 @@ from android_demo.build_steps.tools import BuildError
 from fiqa.detector import packaged_model
 from fiqa.manifest import read_manifest
 from fiqa.runtime import Scorer
-from tests.doubles.dex import jar_of_dex
 from tests.doubles.bench_files import bench_flags, contract_bytes, raw_outputs, words_of
+from tests.doubles.dex import jar_of_dex
 
 pytestmark = pytest.mark.device  # Java, Maven's packages and Debian's Android tools
 
@@ -58,6 +58,17 @@ def test_apk_carries_the_original_library_and_both_models(
         assert content.read(f"lib/{name}") == library.read(f"jni/{name}")
         assert content.read("assets/model.tflite") == models["int8"].read_bytes()
         assert content.read("assets/yunet.tflite") == packaged_model().read_bytes()
+
+
+def test_released_integer_model_is_taken_and_the_detector_is_not(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copy(packaged_model(), tmp_path / "zz_detector.tflite")
+    assert apk.released_model(tmp_path) is None
+    shutil.copy(models["fp32"], tmp_path / "z_float.tflite")
+    assert apk.released_model(tmp_path) == tmp_path / "z_float.tflite"
+    shutil.copy(models["int8"], tmp_path / "a_int8.tflite")
+    assert apk.released_model(tmp_path) == tmp_path / "a_int8.tflite"
 
 
 def test_changed_apk_is_refused(built: Path, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _write_android(root: Path) -> None:
     (root / "etc/dumpsys.battery").write_text(BATTERY)
     (root / "etc/dumpsys.thermalservice").write_text(THERMAL)
     scripts = {
-        "getprop": 'if [ $# = 0 ]; then cat /etc/props; else '
+        "getprop": "if [ $# = 0 ]; then cat /etc/props; else "
         'sed -n "s/^\\[$1\\]: \\[\\(.*\\)\\]$/\\1/p" /etc/props; fi',
         "dumpsys": "cat /etc/dumpsys.$1",
         "settings": 'case "$3" in airplane_mode_on) echo 1 ;; *) echo 0 ;; esac',

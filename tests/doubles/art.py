@@ -73,7 +73,7 @@ def require() -> None:
 
 
 def make_android_root(root: Path) -> Path:
-    """A phone's file system: as `arm_root` makes it, with Android's programs and no glibc in /lib."""
+    """A phone's files: as `arm_root` makes them, with Android's programs and no loader in /lib."""
     arm_root.make_root(root)
     for name in ("dalvik-cache", "linker", "app", "data", "system/packages", "system/pids"):
         (root / "data" / name).mkdir(parents=True)
@@ -121,13 +121,12 @@ def _add_jvm(root: Path) -> None:
 
 def _add_library(root: Path) -> None:
     """The archive's library under its own hash, in the copy that glibc loads."""
-    from android_demo.build_steps.bionic import LIBRARY, desktop_library
+    from android_demo.build_steps.bionic import LIBRARY, arm_library
     from android_demo.build_steps.maven import archive
 
     with zipfile.ZipFile(archive("tflite")) as content:
         digest = hashlib.sha256(content.read(f"jni/arm64-v8a/{LIBRARY}")).hexdigest()
-    adapted = desktop_library("arm64-v8a", (sys.executable, *ZIG))
-    shutil.copytree(adapted, root / "data/linker" / digest)
+    shutil.copytree(arm_library().parent, root / "data/linker" / digest)
 
 
 def add_jar(root: Path, apk: Path) -> None:

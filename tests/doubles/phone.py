@@ -5,7 +5,8 @@
 
 Shell commands run inside ROOT as real aarch64 programs (`arm_root`); push and pull move real
 files. With Android's programs (`art`), an APK that arrives is made runnable, and apps are
-installed and started (`android_system`). STATE.json is read at every event, so that a test changes faults while things run:
+installed and started (`android_system`). STATE.json is read at every event, so that a test changes
+faults while things run:
 
     auth               "ok", "unauthorized" (nobody answers the question), "reject"
     offline_after_s    the phone vanishes this long after it was connected

@@ -2,6 +2,8 @@ package fiqa.app
 
 import android.Manifest
 import android.app.Activity
+import android.content.ContentUris
+import android.content.ContentValues
 import android.content.Intent
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
@@ -18,6 +20,7 @@ import android.hardware.camera2.CameraManager
 import android.net.Uri
 import android.os.Handler
 import android.os.Looper
+import android.provider.MediaStore
 import android.util.Size
 import android.view.PixelCopy
 import android.view.View
@@ -25,6 +28,8 @@ import android.widget.TextView
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.FileOutputStream
+import java.nio.file.Files
 import java.util.concurrent.TimeUnit
 import kotlin.math.abs
 import org.junit.After
@@ -253,6 +258,38 @@ class ScreensTest {
     }
 
     // ---------------------------------------------------------------- troubles
+
+    @Test
+    fun `full storage is told with what to do, and leaves no half of a picture`() {
+        grant()
+        val pictures = MediaStore.Images.Media.EXTERNAL_CONTENT_URI
+        val before = app.contentResolver.insert(pictures, ContentValues())!!
+        val next = ContentUris.withAppendedId(pictures, ContentUris.parseId(before) + 1)
+        shadowOf(app.contentResolver).registerOutputStreamSupplier(next) { FileOutputStream(FULL) }
+        val main = start()
+        main.findViewById<View>(R.id.capture).performClick()
+        settle(main)
+        show(main, face())
+        shadowOf(main.live.thread.looper).idleFor(2500, TimeUnit.MILLISECONDS)
+        settle(main)
+        val message = main.findViewById<TextView>(R.id.message)
+        assertEquals(app.getString(R.string.trouble_storage), message.text)
+        assertEquals(listOf(next), shadowOf(app.contentResolver).deletedUris)
+        assertEquals(1, main.overlay.seen.size) // and faces are scored all the same
+        draw(main, "trouble_storage")
+    }
+
+    @Test
+    fun `model that does not fit into the storage changes nothing`() {
+        val settings = open(SettingsActivity::class.java)
+        val part = File(app.filesDir, "model.part")
+        Files.createSymbolicLink(part.toPath(), File(FULL).toPath())
+        choose(settings, "mine", app.assets.open("model.tflite").readBytes())
+        assertEquals(app.getString(R.string.trouble_storage), settings.modelName.text)
+        assertEquals("", Settings(app).modelName)
+        assertTrue(!File(app.filesDir, "model.tflite").exists())
+        assertTrue(!part.exists())
+    }
 
     @Test
     fun `permission is asked for, and a refusal says what to do`() {
@@ -571,6 +608,7 @@ class ScreensTest {
     }
 
     private companion object {
+        const val FULL = "/dev/full" // whoever writes there hears that no space is left
         const val THRESHOLD = 0.5 // of the model that the tests are run with
     }
 }
