@@ -18,9 +18,7 @@ from fiqa.errors import InputError
 from fiqa.files import require_file
 
 AUTO, NATIVE, APP, BENCHMARK_MODEL = "auto", "native", "app", "benchmark_model"
-RUNNERS = (
-    f"{AUTO}, {NATIVE}, {APP} (Android's, installed), {BENCHMARK_MODEL}, or a program for it"
-)
+RUNNERS = f"{AUTO}, {NATIVE}, {APP} (Android's, installed), {BENCHMARK_MODEL}, or a program for it"
 ON_DEVICE = "/data/local/tmp/benchmark_model"  # where TensorFlow's guide puts it
 
 
