@@ -66,7 +66,7 @@ class AppRunner:
             target.put(self._apk, APK)
             done = target.run(["pm", "install", "-r", target.path(APK)], INSTALL_S)
             if done.status or "Success" not in done.out:
-                raise _refused(done, target)
+                raise refusal_of(done, target.name)
         target.to_clean = (["am", "force-stop", PACKAGE], _run_as("rm", "-rf", FOLDER))
         _checked(target, _run_as("rm", "-rf", FOLDER))
         _checked(target, _run_as("mkdir", "-p", FOLDER))
@@ -186,17 +186,16 @@ def _installed_sha256(target: Target) -> str:
     return found[0] if found else ""
 
 
-def _refused(done: Done, target: Target) -> DeviceError:
+def refusal_of(done: Done, name: str) -> DeviceError:
+    """Why the package manager did not install the app."""
     said = _last(done.out + done.err)
     if "INSUFFICIENT_STORAGE" in said:
-        return no_space(f"the app cannot be installed on {target.name}: {said}")
+        return no_space(f"the app cannot be installed on {name}: {said}")
     kind, fix = next(
         (fault for word, fault in INSTALL_FAULTS.items() if word in said),
         (RunnerError, "leave --runner out: nothing is installed then"),
     )
-    return kind(
-        f"the app cannot be installed on {target.name}: {said}", expected="Success", fix=fix
-    )
+    return kind(f"the app cannot be installed on {name}: {said}", expected="Success", fix=fix)
 
 
 def _run_as_refused(done: Done, target: Target) -> DeviceError:
