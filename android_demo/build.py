@@ -13,7 +13,8 @@ of models/, and an app without any asks for a file.
 copy that desktop Linux loads; `screens` draws every state of the app's screens into --screens.
 `library` adapts the arm64 library for `edge_bench.run --target emulated --lib`.
 `lint` runs ktlint (`--fix` also mends). Versions come from
-gradle/libs.versions.toml, jars from Maven, results go to build/android. Exit 1: tests or lint fail.
+gradle/libs.versions.toml, jars from Maven, results go to build/android. Where ANDROID_HOME names
+an Android SDK, its platform and build-tools are taken. Exit 1: tests or lint fail.
 """
 
 from __future__ import annotations

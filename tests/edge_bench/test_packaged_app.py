@@ -12,9 +12,7 @@ from pathlib import Path
 from tests.doubles.environments import REPOSITORY
 from tests.edge_bench.test_phone_choice import write_apk
 
-NEEDED = (
-    "pyproject.toml README.md LICENSE .gitignore models fiqa train quantize export edge_bench"
-)
+NEEDED = "pyproject.toml README.md LICENSE .gitignore models fiqa train quantize export edge_bench"
 
 
 def test_the_app_of_a_wheel_is_found_by_what_is_installed(tmp_path: Path) -> None:
