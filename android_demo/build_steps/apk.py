@@ -125,11 +125,9 @@ def pack(resources: Resources, jar: Path, scoring: Path, out: Path) -> None:
             apk.writestr(place, library.read(f"jni/{abi}/{LIBRARY}"))
     call([sdk_tool("zipalign"), "-p", "-f", 4, plain, aligned], "aligning")
     with writing(out) as temporary:
-        signer = ["--ks", _debug_key(), "--ks-pass", f"pass:{PASSWORD}", "--v4-signing-enabled"]
-        call(
-            [sdk_tool("apksigner"), "sign", *signer, "false", "--out", temporary, aligned],
-            "signing",
-        )
+        signer = ["--ks", _debug_key(), "--ks-pass", f"pass:{PASSWORD}"]
+        files = ["--v4-signing-enabled", "false", "--out", temporary, aligned]
+        call([sdk_tool("apksigner"), "sign", *signer, *files], "signing")
 
 
 def inspect(apk: Path) -> dict[str, object]:

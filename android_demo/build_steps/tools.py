@@ -40,7 +40,7 @@ def require(*programs: str) -> None:
 
 
 def sdk_tool(name: str) -> str:
-    """A packing tool: of the Android SDK that ANDROID_HOME names (newest build-tools), or PATH's."""
+    """A packing tool: of the Android SDK that ANDROID_HOME names, its newest, or that of PATH."""
     if not (home := os.environ.get("ANDROID_HOME")):
         require(name)
         return name
