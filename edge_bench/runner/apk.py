@@ -15,19 +15,20 @@ BUILT = HERE.parents[1] / "build" / "fiqa.apk"  # in a checkout, by `make apk`
 LIBRARY = "libtensorflowlite_jni.so"
 
 
+def app_at_hand() -> Path | None:
+    """The one just built; else the one that came with the wheel."""
+    return next((path for path in (BUILT, PACKAGED) if path.is_file()), None)
+
+
 def find_apk(asked: Path | None) -> Path:
-    """The one asked for; else the one just built; else the one that came with the wheel."""
-    if asked is not None:
-        path = require_file(asked, "an APK that `make apk` built")
-    else:
-        found = next((path for path in (BUILT, PACKAGED) if path.is_file()), None)
-        if found is None:
-            raise MissingDependencyError(
-                "this installation carries no Android app",
-                expected="the APK that is also the runner on phones",
-                fix="make apk; or name one: --apk FILE; or install a wheel made by make dist",
-            )
-        path = found
+    """The one asked for, or the one at hand; an error that helps where it is none."""
+    path = require_file(asked, "an APK that `make apk` built") if asked else app_at_hand()
+    if path is None:
+        raise MissingDependencyError(
+            "this installation carries no Android app",
+            expected="the APK that is also the runner on phones",
+            fix="make apk; or name one: --apk FILE; or install a wheel made by make dist",
+        )
     _check(path)
     return path
 
