@@ -6,10 +6,12 @@ archive's own arm64 library, so that scores come from the code a phone would run
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import zipfile
@@ -54,6 +56,7 @@ from tests.edge_bench.conftest import names, pictures
 pytestmark = [pytest.mark.slow, pytest.mark.device]  # some seconds a start of the ARM JVM
 
 QUICK = ("--blocks", "2", "--runs", "4", "--quick", "--quiet")
+SLEEP = "61.25"  # seconds; a number that no other process has
 CALL = r"(sh -c 'log -t fiqa .*? --out (\S+).*?)\n"  # the runner's command line, and its result
 
 
@@ -380,25 +383,39 @@ def test_an_app_for_other_processors_is_refused_by_the_phone_itself(
 
 
 def test_a_runner_that_nobody_waits_for_ends(bench: PhoneBench) -> None:
-    """Only the shell is hung up when a phone is pulled off: the runner has to notice by itself."""
+    """Only the shell is hung up when a phone is pulled off: the runner has to notice by itself.
+
+    A program that does not look goes on, which shows that nothing else ended the runner.
+    """
+
+    def sleep() -> None:
+        with contextlib.suppress(DeviceError):
+            bench.target.run(["sleep", SLEEP], timeout_s=90)
+
     bench.phone.set(hang_up_shell_only=True)
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
     with pytest.raises(DeviceOffline):
         pulled_off(bench)
+    sleeper.join()
     until = time.monotonic() + 20
     while (left := alive(bench.target.folder)) and time.monotonic() < until:
         time.sleep(0.5)
     assert not left
     assert not list(bench.folder.glob("result-*"))
+    sleeping = alive(SLEEP, "sleep")
+    assert sleeping
+    for number in sleeping:
+        os.kill(number, signal.SIGKILL)
 
 
-def alive(word: str) -> list[str]:
+def alive(word: str, program: str = "app_process64") -> list[int]:
+    """Processes of this program with this word in their command line."""
     found = []
     for place in Path("/proc").iterdir():
         if place.name.isdigit() and int(place.name) != os.getpid():
-            try:
+            with contextlib.suppress(OSError):
                 words = (place / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if word in words and "app_process64" in words:
-                found.append(place.name)
+                if word in words and program in words and "qemu" in words:
+                    found.append(int(place.name))
     return found

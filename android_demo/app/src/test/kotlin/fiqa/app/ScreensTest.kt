@@ -274,7 +274,8 @@ class ScreensTest {
         settle(main)
         val message = main.findViewById<TextView>(R.id.message)
         assertEquals(app.getString(R.string.trouble_storage), message.text)
-        assertEquals(listOf(next), shadowOf(app.contentResolver).deletedUris)
+        val deleted = shadowOf(app.contentResolver).deleteStatements
+        assertEquals(listOf(next), deleted.map { it.uri })
         assertEquals(1, main.overlay.seen.size) // and faces are scored all the same
         draw(main, "trouble_storage")
     }

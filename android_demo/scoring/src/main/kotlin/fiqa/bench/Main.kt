@@ -128,10 +128,11 @@ object Main {
     private fun pictures(flags: Flags, model: Inference, plan: BenchPlan): BenchPictures = try {
         val table = File(flags.text("--table")).readBytes()
         val bytes = RandomAccessFile(flags.text("--pictures"), "r").use { file ->
+            val size = model.input.size.toLong()
             val start = if (plan.isTiming) 0 else flags.number("--start", "0").toLong()
-            val from = minOf(start * model.input.size, file.length())
-            val wanted = if (plan.isTiming) Long.MAX_VALUE else plan.count.toLong() * model.input.size
-            val length = minOf(file.length() - from, wanted, Int.MAX_VALUE.toLong())
+            val count = if (plan.isTiming) Int.MAX_VALUE else plan.count
+            val from = minOf(start * size, file.length())
+            val length = minOf(file.length() - from, count * size, Int.MAX_VALUE.toLong())
             file.channel.map(FileChannel.MapMode.READ_ONLY, from, length)
         }
         BenchPictures(bytes, table, model.input.spec, flags.text("--layout", "NHWC") == "NCHW")

@@ -106,12 +106,13 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
 /**
  * Pictures as interleaved bytes, and a table of what the input tensor holds for each byte of each
  * channel, in the byte order of this machine: the contract is applied by whoever made the table.
+ * A planar tensor holds one channel after the other.
  */
 class BenchPictures(
     private val bytes: ByteBuffer,
     private val table: ByteArray,
     private val tensor: TensorSpec,
-    private val isPlanar: Boolean = false // the tensor holds one channel after the other
+    private val isPlanar: Boolean = false
 ) {
     private val elements = tensor.shape.fold(1, Int::times)
     private val width = tensor.type.bytes

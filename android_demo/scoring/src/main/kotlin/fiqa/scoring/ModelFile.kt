@@ -27,10 +27,8 @@ open class ModelBytes(val name: String, body: ByteArray) {
             val data = bytesOf(file)
             val found = sha256(data)
             if (found != sha256) {
-                throw ModelError(
-                    ModelFault.DAMAGED,
-                    "${file.name} has the hash ${found.take(12)}... instead of ${sha256.take(12)}..."
-                )
+                val told = "has the hash ${found.take(12)} instead of ${sha256.take(12)}"
+                throw ModelError(ModelFault.DAMAGED, "${file.name} $told")
             }
             return ModelBytes(file.name, data)
         }
