@@ -166,6 +166,7 @@ def _compare(copy: Detector, pictures: list[Bytes], progress: Progress) -> dict[
 
 
 def _overlaps(wanted: list[Detection], found: list[Detection]) -> list[float]:
+    """One a wanted box, or 0 for a box too many: a picture without faces has none."""
     if len(wanted) != len(found):
         return [0.0] * max(len(wanted), 1)
     return [max(intersection_over_union(a.box, b.box) for b in found) for a in wanted]

@@ -48,6 +48,12 @@ def choose_runner(
         path = require_file(Path(asked), RUNNERS)
         if path.name.startswith(BENCHMARK_MODEL):
             return BenchmarkModel(path, path.name)
+        if is_android and library is None:
+            raise InputError(
+                f"--runner {asked} for Android without --lib",
+                expected="an Android library beside it: LiteRT's in the wheel is for Linux",
+                fix="--lib libLiteRt.so or libtensorflowlite_jni.so of an Android archive",
+            )
     return _native(asked, library, facts)
 
 

@@ -217,6 +217,9 @@ def test_options_of_other_systems_are_refused(bench: Bench, tmp_path: Path) -> N
     android = dataclasses.replace(linux, libc="bionic")
     with pytest.raises(InputError, match="--lib"):
         choose_runner("app", tmp_path / "any.so", None, bench.target, android)
+    (tmp_path / "my_runner").touch()
+    with pytest.raises(InputError, match="without --lib"):
+        choose_runner(str(tmp_path / "my_runner"), None, None, bench.target, android)
 
 
 def test_an_existing_benchmark_model_gives_latency_only(
