@@ -141,8 +141,9 @@ def _widest(ranges: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _open(copy: bytes, original: bytes) -> Detector:
     engine = open_engine(copy, "tflite", "auto", 1, "the 8-bit copy")
-    tensors = {"inputs": (engine.input,), "outputs": (engine.output,)}
-    manifest = dataclasses.replace(manifest_in(original, packaged_model()), **tensors)
+    manifest = dataclasses.replace(
+        manifest_in(original, packaged_model()), inputs=(engine.input,), outputs=(engine.output,)
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.tflite"
         write_artifact(path, copy, manifest)
