@@ -8,7 +8,7 @@ STUDENT := build/demo/chain/student
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow apk check format constraints clean
+.PHONY: help setup demo test test-slow apk dist check format constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,11 @@ check: setup ## check format, lint and types
 
 apk: setup ## build, sign and check the Android app; ARGS="--model FILE" puts a model in
 	$(PY) -m android_demo.build apk $(ARGS)
+
+dist: setup ## build the wheel with the Android app inside, into dist
+	$(PY) -m android_demo.build apk --out edge_bench/runner/fiqa.apk $(ARGS)
+	.venv/bin/uv build --quiet --wheel --no-build-isolation --python $(PY) --out-dir dist; \
+		status=$$?; rm -f edge_bench/runner/fiqa.apk; exit $$status
 
 format: setup ## format the code and mend what lint can mend
 	$(PY) -m ruff format .

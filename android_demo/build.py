@@ -4,13 +4,17 @@
     python -m android_demo.build test
     python -m android_demo.build test --only FrameTest
     python -m android_demo.build screens --model build/demo/student.tflite
+    python -m android_demo.build library
     python -m android_demo.build lint
 
-`apk` compiles, packs, signs with a debug key and checks; without --model the app asks for one.
+`apk` compiles, packs, signs with a debug key and checks. Without --model it takes the released one
+of models/, and an app without any asks for a file.
 `test` compiles scoring/ and runs its JVM tests, with Android's own TensorFlow Lite library in a
 copy that desktop Linux loads; `screens` draws every state of the app's screens into --screens.
+`library` adapts the arm64 library for `edge_bench.run --target emulated --lib`.
 `lint` runs ktlint (`--fix` also mends). Versions come from
-gradle/libs.versions.toml, jars from Maven, results go to build/android. Exit 1: tests or lint fail.
+gradle/libs.versions.toml, jars from Maven, results go to build/android. Where ANDROID_HOME names
+an Android SDK, its platform and build-tools are taken. Exit 1: tests or lint fail.
 """
 
 from __future__ import annotations
@@ -24,8 +28,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from android_demo.build_steps.apk import app_jar, collect_assets, inspect, link_resources, pack
-from android_demo.build_steps.bionic import desktop_library
+from android_demo.build_steps.apk import (
+    app_jar,
+    collect_assets,
+    inspect,
+    link_resources,
+    pack,
+    released_model,
+)
+from android_demo.build_steps.bionic import arm_library, desktop_library
 from android_demo.build_steps.kotlin import class_path, compile_jar
 from android_demo.build_steps.maven import ANDROID, OUT, fetch
 from android_demo.build_steps.robolectric import screens_command
@@ -57,9 +68,10 @@ def scoring_jar() -> Path:
 
 
 def _apk(args: Namespace) -> cli.Outcome:
-    if args.model is not None:
-        read_manifest(args.model)  # what the app would refuse is refused here
-    resources = link_resources(collect_assets(args.model))
+    model = args.model or released_model()
+    if model is not None:
+        read_manifest(model)  # what the app would refuse is refused here
+    resources = link_resources(collect_assets(model))
     scoring = scoring_jar()
     pack(resources, app_jar(resources, scoring), scoring, args.out)
     facts = inspect(args.out)
@@ -103,6 +115,11 @@ def _shown(command: Sequence[str], cwd: Path | None = None) -> bool:
     return done.returncode == 0
 
 
+def _library(args: Namespace) -> cli.Outcome:
+    path = arm_library()
+    return cli.Outcome(str(path), {"library": str(path)})
+
+
 def _screens(args: Namespace) -> cli.Outcome:
     if args.model is None:
         raise InputError("screens without --model", expected="a .tflite for the app to start with")
@@ -119,7 +136,7 @@ def _screens(args: Namespace) -> cli.Outcome:
     return cli.Outcome(f"drawn into {args.screens}" if ok else "", {"drawn": str(args.screens)}, ok)
 
 
-STEPS = {"apk": _apk, "screens": _screens, "test": _test, "lint": _lint}
+STEPS = {"apk": _apk, "screens": _screens, "test": _test, "library": _library, "lint": _lint}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_bench.errors import DeviceError
+from edge_bench.runner.apk import app_at_hand
 from edge_bench.runner.build import TRIPLES
 from edge_bench.targets.adb import adb_version, attached, problem
 from edge_bench.targets.base import Target
@@ -101,7 +102,7 @@ def _problems(facts: DeviceFacts) -> list[str]:
     found = []
     if facts.abi not in TRIPLES:
         found.append(f"no runner for processors of type {facts.abi}")
-    elif facts.abi == "armv7":
+    elif facts.abi == "armv7" and facts.libc != "bionic":
         found.append("a 32-bit system: LiteRT has no wheel for it; give a library with --lib")
     if facts.free_kb is not None and facts.free_kb < LEAST_FREE_KB:
         found.append(f"only {facts.free_kb // 1024} MB free, {LEAST_FREE_KB // 1024} MB are wise")
@@ -117,8 +118,8 @@ def _lines(seen: Seen) -> list[str]:
     lines.append(f"  {facts.model}, {facts.soc or 'unknown chip'}, {facts.system}")
     lines.append(f"  {facts.abi}, {facts.libc or 'unknown C library'}, kernel {facts.kernel}")
     lines += [f"  {text}" for text in clusters(facts.cores)]
-    if facts.libc == "bionic":
-        lines.append("  Android: give --runner PATH built with the NDK, or benchmark_model")
+    if facts.libc == "bionic" and app_at_hand() is None:
+        lines.append("  Android: this installation carries no app: make apk, or --apk FILE")
     if facts.emulator:
         lines.append(f"  emulated by {facts.emulator}: its times are no latencies")
     warmth = [f"{name} {value:.0f} C" for name, value in list(facts.temperatures.items())[:4]]

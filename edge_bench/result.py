@@ -65,7 +65,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class RunnerRecord:
-    kind: Literal["native", "benchmark_model"]
+    kind: Literal["native", "benchmark_model", "app_process", "app"]
     sha256: str
     library: str = ""  # file name and version; empty: built into the runner
     library_sha256: str = ""

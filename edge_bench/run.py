@@ -35,7 +35,7 @@ from edge_bench.errors import DeviceError, ResumeError
 from edge_bench.inputs import Chosen, Model, choose_pictures, read_models, spread
 from edge_bench.plan import CANARY, Plan, Setup, full_plan, quick_plan
 from edge_bench.result import BenchResult, RunnerRecord, read_result, write_result
-from edge_bench.runner.choose import AUTO, choose_runner
+from edge_bench.runner.choose import APP, AUTO, RUNNERS, choose_runner
 from edge_bench.runner.request import Runner
 from edge_bench.session import Session
 from edge_bench.summary import summarise_result
@@ -75,8 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--runs", type=int, help="least runs a model; 0 measures accuracy only")
     add("--blocks", type=int, help="blocks a model")
     add("--max-drop", type=float, default=GuardPolicy().max_drop, help="budget (%(default)s)")
-    add("--runner", default=AUTO, help="auto, native, or an executable built for the device")
-    add("--lib", type=Path, help="LiteRT or TFLite library for the device (default: LiteRT's)")
+    add("--runner", default=AUTO, help=f"{RUNNERS} (%(default)s)")
+    add("--lib", type=Path, help="LiteRT or TFLite library for the device (default: the runner's)")
+    add("--apk", type=Path, help="the Android app to use (default: the one that came along)")
     add("--preprocess", type=Path, help="JSON of a foreign artifact's contract")
     add("--resume", action="store_true", help="go on with --out where it stopped")
     add("--overwrite", action="store_true", help="replace --out if it exists")
@@ -116,7 +117,7 @@ def _measure(
     earlier: BenchResult | None,
 ) -> BenchResult:
     facts = target.facts()
-    runner = choose_runner(args.runner, args.lib, target, facts)
+    runner = choose_runner(args.runner, args.lib, args.apk, target, facts)
     fresh = _begin(args, target, models, chosen, facts, runner)
     result = resumed(earlier, fresh) if earlier else fresh
     session = Session(target, runner, models, chosen, lambda now: write_result(args.out, now))
@@ -167,6 +168,14 @@ def check_cores(args: Namespace) -> None:
 def make_plan(args: Namespace, kind: str, facts: DeviceFacts) -> Plan:
     """Threads x cores x delegates, as many runs as the target deserves."""
     default = {"local": ["any"], "emulated": list(CORES)}.get(kind, ["big"])
+    if args.runner == APP:
+        default = ["any"]
+        if set(args.cores or default) != {"any"}:
+            raise InputError(
+                f"--cores {' '.join(args.cores)} with --runner app",
+                expected="any: where an app runs is Android's choice",
+                fix="leave --cores out, or --runner",
+            )
     setups = [
         Setup(threads, cores, () if kind == "emulated" else cpus_of(cores, facts), delegate)
         for threads, cores, delegate in product(args.threads, args.cores or default, args.delegate)

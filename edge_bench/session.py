@@ -144,6 +144,7 @@ class Session:
                 "score", self._files[model].model, self._files[model].pictures,
                 self._files[model].table, self.models[model].record.input.layout,
                 result.plan.setups[setup], start, part, limit_s=result.plan.time_limit_s,
+                sha256=self.models[model].record.sha256,
             )  # fmt: skip
             answer = self._perform(result, request)
             self._check(answer, model, part)
@@ -200,6 +201,7 @@ class Session:
             self._files[model].table, self.models[model].record.input.layout,
             plan.setups[setup], warm_up=plan.warm_up, runs=plan.runs_a_block,
             seconds=plan.seconds_a_block, limit_s=plan.time_limit_s,
+            sha256=self.models[model].record.sha256,
         )  # fmt: skip
         started = datetime.now(UTC).isoformat(timespec="seconds")
         answer = self._perform(result, request)

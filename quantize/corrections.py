@@ -75,8 +75,10 @@ def fit_channels(gm: GraphModule, ranges: Ranges) -> int:
     return mended
 
 
-def correct_outputs(gm: GraphModule, ranges: Ranges, pictures: Tensor) -> None:
-    """Bring each layer's rounded outputs back to the float ones, channel by channel.
+def correct_outputs(
+    gm: GraphModule, reference: GraphModule, ranges: Ranges, pictures: Tensor
+) -> None:
+    """Bring each layer's rounded outputs back to the reference's, channel by channel.
 
     One pass in the order of the graph: gain and offset that fit best go into weights and bias,
     and the layers behind see the corrected values. Gates of hard-swish are left alone: their
@@ -99,7 +101,7 @@ def correct_outputs(gm: GraphModule, ranges: Ranges, pictures: Tensor) -> None:
 
     x = pictures.float()
     with torch.no_grad():
-        Walk(before_activation=keep).run(gm, x)
+        Walk(before_activation=keep).run(reference, x)
         Walk(dict(ranges), rounds_weights=True, before_activation=correct).run(gm, x)
     for node in calls(gm, CONV, LINEAR):
         if node.name not in corrected:

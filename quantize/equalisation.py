@@ -16,13 +16,14 @@ from torch.fx import GraphModule, Node
 
 from quantize.aten import LINEAR, along, is_call, known_weights, set_weights
 from quantize.channel_groups import Group, find_groups, is_depthwise
-from quantize.gates import THREE, gated
+from quantize.gates import THREE, gated, swishes
 from quantize.rewrites import Done
 from quantize.simulation import Walk, batches
 
 ACTIVATION_SHARE = 0.8  # how much the activations' ranges count beside those of the weights
 NEGATIVE_WEIGHT = 2.0  # of what hard-swish lets through below zero: little, and bent
 FLOOR = 1e-4  # a channel's share of its tensor below which it is dead, and not blown up
+UNEQUAL = 4.5  # the widest channel to the median one
 MOST = 1e3  # a channel is scaled by at most so much
 
 
@@ -53,6 +54,19 @@ def channel_extents(gm: GraphModule, pictures: Tensor) -> dict[str, Extent]:
         for part in batches(pictures):
             walk.run(gm, part)
     return found
+
+
+def unequal_swishes(gm: GraphModule, extents: Mapping[str, Extent]) -> tuple[int, ...]:
+    """The hard-swishes, by place, whose channels differ enough to be worth a gate."""
+    found = []
+    for place, (x, _, _) in enumerate(swishes(gm)):
+        extent = extents.get(x.name)
+        if extent is None:
+            continue
+        reach = torch.maximum(extent.high, (-extent.low).clamp_max(THREE))
+        if float(reach.max()) >= UNEQUAL * float(reach.median()):
+            found.append(place)
+    return tuple(found)
 
 
 def equalise(gm: GraphModule, extents: Mapping[str, Extent], example: Tensor) -> Done:

@@ -7,6 +7,7 @@ through hard-swish; the price is one cheap operator, integer like the rest.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 from torch import Tensor
@@ -48,13 +49,13 @@ def gated(gm: GraphModule) -> list[tuple[Node, Node, Node]]:
     return [one for one in swishes(gm) if is_call(one[1], CONV)]
 
 
-def insert_gates(gm: GraphModule, most: int | None = None) -> Done:
-    """Give hard-swishes a gate of their own, the first `most` of the graph or all of them."""
-    plain = [one for one in swishes(gm) if is_call(one[1], aten.add.Tensor)][:most]
-    done = 0
-    for x, moved, _ in plain:
+def insert_gates(gm: GraphModule, places: Collection[int]) -> Done:
+    """Give hard-swishes a gate of their own, by their places in `swishes`."""
+    done, found = 0, swishes(gm)
+    for place in places:
+        x, moved, _ = found[place]
         width = _channels(gm, x)
-        if width is None or argument(moved, 1) != THREE:
+        if width is None or is_call(moved, CONV) or argument(moved, 1) != THREE:
             continue
         weight = add_constant(gm, width.new_ones(len(width), 1, 1, 1), moved, "gate_weight")
         bias = add_constant(gm, width.new_full((len(width),), THREE), moved, "gate_bias")
@@ -63,7 +64,7 @@ def insert_gates(gm: GraphModule, most: int | None = None) -> Done:
         )  # fmt: skip
         replace(moved, gate)
         done += 1
-    left = () if done == len(plain) else (f"{len(plain) - done} of unknown width",)
+    left = () if done == len(places) else (f"{len(places) - done} of unknown width",)
     return Done(done, left)
 
 

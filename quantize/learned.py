@@ -8,6 +8,7 @@ gradients pass through the rounding.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import operator
 from typing import Any
 
@@ -32,15 +33,16 @@ class LearnedIntegers(nn.Module):
 
     def __init__(self, quantised: Quantised) -> None:
         super().__init__()
-        self.recipe, self.mended = quantised.recipe, quantised.mended_channels
+        self.start = quantised
         self.graph = copy.deepcopy(quantised.module)
         self.graph.requires_grad_(False)
-        self.units = _units(quantised)
+        units = _units(quantised)
+        self.units = nn.ParameterList(nn.Parameter(one, False) for one in units.values())
         self.moves = nn.ParameterList(
             torch.zeros_like(unit.expand_as(value_of(self.graph, name)))
-            for name, unit in self.units.items()
+            for name, unit in units.items()
         )
-        self.places = {name: at for at, name in enumerate(self.units)}
+        self.places = {name: at for at, name in enumerate(units)}
         learned = {
             name: one for name, one in quantised.ranges.items() if (one.low, one.high) != PICTURE
         }
@@ -74,7 +76,8 @@ class LearnedIntegers(nn.Module):
                     set_weights(graph, node, found[0], found[1])
         mended = fit_channels(graph, ranges)
         tidy(graph)
-        return Quantised(graph, ranges, self.recipe, self.mended + mended)
+        mended += self.start.mended_channels
+        return dataclasses.replace(self.start, module=graph, ranges=ranges, mended_channels=mended)
 
     def _learned(self, graph: GraphModule, node: Node, place: int) -> Tensor | None:
         source = argument(node, place)
@@ -87,7 +90,7 @@ class LearnedIntegers(nn.Module):
         at = self.places.get(name)
         if at is None:
             return None
-        return value_of(self.graph, name) + self.units[name] * self.moves[at]
+        return value_of(self.graph, name) + self.units[at] * self.moves[at]
 
 
 def target_of(node: Any) -> str:

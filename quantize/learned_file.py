@@ -10,6 +10,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -73,7 +74,7 @@ def load_integers(folder: Path, manifest: Manifest, deployable: Deployable) -> Q
     return _rebuilt(deployable, tensors, facts, path)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -83,12 +84,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 
 def _rebuilt(
-    deployable: Deployable, tensors: dict[str, Tensor], facts: dict[str, object], path: Path
+    deployable: Deployable, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path
 ) -> Quantised:
-    """The graph as the recipe prepares it, with the learned weights and ranges in it."""
-    mended = facts.pop("mended_channels")
+    """The graph with its gates, and the learned weights and ranges in it."""
+    mended, gates = facts.pop("mended_channels"), facts.pop("gates_at")
     recipe = from_plain(QuantRecipe, facts, str(path))
-    graph = prepared(deployable.module, recipe)
+    graph = prepared(deployable.module, gates)
     layers, stored = calls(graph, CONV, LINEAR), stored_nodes(graph)
     shapes = [tuple(known_weights(graph, node)[0].shape) for node in layers]
     found = [tuple(tensors[name].shape) for name in sorted(tensors) if name.endswith("weight")]
@@ -104,4 +105,4 @@ def _rebuilt(
     tidy(graph)
     ends = tensors["ranges"].tolist()
     ranges = {node.name: Range(*one) for node, one in zip(stored, ends, strict=True)}
-    return Quantised(graph, ranges, recipe, int(mended))  # type: ignore[call-overload]
+    return Quantised(graph, ranges, recipe, tuple(gates), mended)

@@ -114,7 +114,7 @@ def learn(
     result = fit(learner, [lambda _: task], LoopConfig(out, plan.seed, device))
     learner.load_state_dict(result.tensors)
     facts |= {"size": deployable.spec.size, "agreement": result.metrics}
-    return save_integers(out, checkpoint, learner.quantised(), facts)
+    return save_integers(out, checkpoint, learner.cpu().quantised(), facts)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,34 +17,38 @@ from torch.fx import GraphModule
 from fiqa.errors import InputError
 from quantize.aten import tidy
 from quantize.corrections import correct_outputs, correct_scores, fit_channels, observe
-from quantize.equalisation import channel_extents, equalise
+from quantize.equalisation import channel_extents, equalise, unequal_swishes
 from quantize.gates import insert_gates
 from quantize.integer_places import Range
+from quantize.ranges import cut_tails
+from quantize.rounding import round_together
 from quantize.simulation import Walk, scores_of
 
 
 @dataclass(frozen=True)
 class QuantRecipe:
-    """The remedies, all exact in float but the corrections."""
+    """The remedies, all exact in float but the corrections and cuts."""
 
     name: str
-    gates: int | None = None  # hard-swishes that get one, from the first; None: all
+    gates: int | None = None  # of the hard-swishes whose channels differ, from the first; None: all
     equalise: bool = True  # channels of a tensor brought to one range
+    cut_tails: bool = True  # ranges narrowed where that moves scores less
+    round_together: bool = True  # weights, not each to its nearest
     correct: bool = True  # outputs of layers, and of the whole
 
 
 def naive() -> QuantRecipe:
     """True ranges and nothing else, as converters do it: what the others are measured against."""
-    return QuantRecipe("naive", gates=0, equalise=False, correct=False)
+    return QuantRecipe("naive", 0, False, False, False, False)
 
 
 def fastest() -> QuantRecipe:
-    """Gates for the first few hard-swishes, whose channels differ most; the others stay plain."""
+    """Gates for the first few of these hard-swishes, where rounding costs most."""
     return QuantRecipe("fastest", gates=4)
 
 
 def faithful() -> QuantRecipe:
-    """All gates: the scores of the float model, at the price of one cheap operator a swish."""
+    """A gate wherever channels differ: nearest to the float scores, for one operator a swish."""
     return QuantRecipe("faithful")
 
 
@@ -57,6 +62,7 @@ class Quantised:
     module: GraphModule
     ranges: dict[str, Range]
     recipe: QuantRecipe
+    gates_at: tuple[int, ...]  # hard-swishes, by place
     mended_channels: int  # whose bias or slope the kernels could not hold
 
     @property
@@ -66,7 +72,11 @@ class Quantised:
 
     @property
     def facts(self) -> dict[str, object]:
-        return dataclasses.asdict(self.recipe) | {"mended_channels": self.mended_channels}
+        gates = list(self.gates_at)
+        return dataclasses.asdict(self.recipe) | {
+            "gates_at": gates,
+            "mended_channels": self.mended_channels,
+        }
 
 
 def named(name: str) -> QuantRecipe:
@@ -75,12 +85,11 @@ def named(name: str) -> QuantRecipe:
     return RECIPES[name]()
 
 
-def prepared(module: GraphModule, recipe: QuantRecipe) -> GraphModule:
-    """A copy with the operators that the recipe wants; it computes the same."""
+def prepared(module: GraphModule, gates: Collection[int]) -> GraphModule:
+    """A copy with gates at these hard-swishes; it computes the same."""
     graph = copy.deepcopy(module)
-    if recipe.gates != 0:
-        insert_gates(graph, recipe.gates)
-        tidy(graph)
+    insert_gates(graph, gates)
+    tidy(graph)
     return graph
 
 
@@ -92,15 +101,23 @@ def quantise(
     `pictures` are (N, S, S, 3) bytes - 128, unlabelled. The module stays as it is.
     """
     wanted = scores_of(module, pictures)
-    graph = prepared(module, recipe)
+    gates: tuple[int, ...] = ()
+    if recipe.gates != 0:
+        gates = unequal_swishes(module, channel_extents(module, pictures))[: recipe.gates]
+    graph = prepared(module, gates)
     if recipe.equalise:
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)
     ranges = observe(graph, pictures)
     mended = fit_channels(graph, ranges)
     tidy(graph)
+    if recipe.cut_tails:
+        ranges = cut_tails(graph, ranges, pictures)
+    reference = copy.deepcopy(graph)
+    if recipe.round_together:
+        round_together(graph, pictures)
     if recipe.correct:
-        correct_outputs(graph, ranges, pictures)
+        correct_outputs(graph, reference, ranges, pictures)
         correct_scores(graph, ranges, pictures, wanted)
     tidy(graph)
-    return Quantised(graph, ranges, recipe, mended)
+    return Quantised(graph, ranges, recipe, gates, mended)

@@ -38,6 +38,8 @@ from train.evaluation import choose_splits
 REMEDIES: dict[str, dict[str, Any]] = {
     "gates": {"gates": 0},
     "equalisation": {"equalise": False},
+    "cut tails": {"cut_tails": False},
+    "joint rounding": {"round_together": False},
     "corrections": {"correct": False},
 }
 SCHEMA = 1

@@ -29,6 +29,7 @@ MISSING = {
     "export.onnx": ["--checkpoint", "none", "--out", "student.onnx"],
     "export.tflite": ["--checkpoint", "none", "--out", "student.tflite"],
     "export.detector": ["none.onnx", "--out", "detector.tflite"],
+    "export.detector_int8": ["--pictures", "none", "--out", "found.json"],
     "fiqa.detect": ["none.jpg", "--out", "boxes.csv"],
     "fiqa.score": ["none.tflite", "none.jpg"],
     "quantize.qat": ["--checkpoint", "none", "--data", "none", "--out", "run"],

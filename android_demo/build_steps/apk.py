@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -17,11 +18,14 @@ from android_demo.build_steps.tools import (
     is_current,
     keep_stamp,
     require,
+    sdk_platform,
+    sdk_tool,
     stamp_of,
 )
 from fiqa import __version__
 from fiqa.detector import packaged_model
 from fiqa.files import writing
+from fiqa.manifest import read_manifest
 
 APP = ANDROID / "app"
 MAIN = APP / "src" / "main"
@@ -49,8 +53,7 @@ class Resources:
 
 def link_resources(assets: Path) -> Resources:
     """What aapt2 makes of the resources and of the files in `assets`."""
-    require("aapt2")
-    (platform,) = fetch("android")
+    aapt2, platform = sdk_tool("aapt2"), platform_jar()
     folder = OUT / "resources"
     inputs = [path for place in (MAIN / "res", assets) for path in place.rglob("*.*")]
     stamp = stamp_of([*inputs, MAIN / "AndroidManifest.xml", Path(__file__)], platform)
@@ -60,9 +63,9 @@ def link_resources(assets: Path) -> Resources:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     versions = catalog()["versions"]
-    call(["aapt2", "compile", "--dir", MAIN / "res", "-o", folder / "res.zip"], "resources")
+    call([aapt2, "compile", "--dir", MAIN / "res", "-o", folder / "res.zip"], "resources")
     call(
-        ["aapt2", "link", "-I", platform, "--manifest", MAIN / "AndroidManifest.xml",
+        [aapt2, "link", "-I", platform, "--manifest", MAIN / "AndroidManifest.xml",
          "--min-sdk-version", versions["min-sdk"], "--target-sdk-version", versions["target-sdk"],
          "--version-code", 1, "--version-name", __version__, "--debug-mode", "-0", ".tflite",
          "-A", assets, "--java", folder / "java", "-o", made.base, folder / "res.zip"],
@@ -74,8 +77,13 @@ def link_resources(assets: Path) -> Resources:
 
 
 def app_jar(resources: Resources, scoring: Path) -> Path:
-    libraries = [scoring, *fetch("scoring"), *fetch("android")]
+    libraries = [scoring, *fetch("scoring"), platform_jar()]
     return compile_jar("app", [MAIN / "kotlin", resources.names], libraries)
+
+
+def platform_jar() -> Path:
+    """Android's classes: of the SDK that ANDROID_HOME names, or Robolectric's from Maven."""
+    return sdk_platform(catalog()["versions"]["target-sdk"]) or fetch("android")[0]
 
 
 def collect_assets(model: Path | None) -> Path:
@@ -91,9 +99,20 @@ def collect_assets(model: Path | None) -> Path:
     return folder
 
 
+def released_model(folder: Path | None = None) -> Path | None:
+    """The scorer in models/ with which the app starts: integers before floats, the last by name."""
+
+    def rank(path: Path) -> tuple[bool, str]:
+        return read_manifest(path).inputs[0].dtype != "float32", path.name
+
+    found = (folder or packaged_model().parent).glob("*.tflite")
+    scorers = [path for path in found if math.prod(read_manifest(path).outputs[0].shape) == 1]
+    return max(scorers, key=rank, default=None)
+
+
 def pack(resources: Resources, jar: Path, scoring: Path, out: Path) -> None:
     """Dex, zip, align, sign."""
-    require("java", "keytool", "zipalign", "apksigner")
+    require("java", "keytool")
     dex = _dex([jar, scoring, *fetch("scoring")])
     folder = OUT / "apk"
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,17 +123,18 @@ def pack(resources: Resources, jar: Path, scoring: Path, out: Path) -> None:
         for abi in ABIS:
             place = _entry(f"lib/{abi}/{LIBRARY}", zipfile.ZIP_STORED)
             apk.writestr(place, library.read(f"jni/{abi}/{LIBRARY}"))
-    call(["zipalign", "-p", "-f", 4, plain, aligned], "aligning")
+    call([sdk_tool("zipalign"), "-p", "-f", 4, plain, aligned], "aligning")
     with writing(out) as temporary:
-        signer = ["--ks", _debug_key(), "--ks-pass", f"pass:{PASSWORD}", "--v4-signing-enabled"]
-        call(["apksigner", "sign", *signer, "false", "--out", temporary, aligned], "signing")
+        signer = ["--ks", _debug_key(), "--ks-pass", f"pass:{PASSWORD}"]
+        files = ["--v4-signing-enabled", "false", "--out", temporary, aligned]
+        call([sdk_tool("apksigner"), "sign", *signer, *files], "signing")
 
 
 def inspect(apk: Path) -> dict[str, object]:
     """Facts of a finished APK; BuildError where one of them is not as promised."""
-    call(["apksigner", "verify", "--min-sdk-version", 26, apk], "verifying the signature")
-    call(["zipalign", "-c", "-p", 4, apk], "checking the alignment")
-    badging = call(["aapt", "dump", "badging", apk], "reading the manifest")
+    call([sdk_tool("apksigner"), "verify", "--min-sdk-version", 26, apk], "verifying the signature")
+    call([sdk_tool("zipalign"), "-c", "-p", 4, apk], "checking the alignment")
+    badging = call([sdk_tool("aapt"), "dump", "badging", apk], "reading the manifest")
     with zipfile.ZipFile(apk) as content:
         entries = {entry.filename: entry for entry in content.infolist()}
     libraries = sorted(name for name in entries if name.startswith("lib/"))
@@ -148,10 +168,10 @@ def inspect(apk: Path) -> dict[str, object]:
 
 def _dex(jars: list[Path]) -> Path:
     """One classes.dex of what is reachable. R8 needs java.lang beside Android's classes."""
-    (r8,), (platform,) = fetch("r8"), fetch("android")
+    (r8,), platform = fetch("r8"), platform_jar()
     rules = APP / "rules.pro"
     dex = OUT / "dex" / "classes.dex"
-    stamp = stamp_of([*jars, rules], r8)
+    stamp = stamp_of([*jars, rules], r8, platform)
     if not is_current(dex, stamp):
         shutil.rmtree(dex.parent, ignore_errors=True)
         dex.parent.mkdir(parents=True)

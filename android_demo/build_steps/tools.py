@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -35,6 +37,40 @@ def require(*programs: str) -> None:
             expected="a JDK of version 17 or later, Maven and Android's packing tools",
             fix=f"apt-get install {' '.join(packages)}",
         )
+
+
+def sdk_tool(name: str) -> str:
+    """A packing tool: of the Android SDK that ANDROID_HOME names, its newest, or that of PATH."""
+    if not (home := os.environ.get("ANDROID_HOME")):
+        require(name)
+        return name
+    found = Path(home, "build-tools").glob(f"*/{name}")
+    newest = max(found, key=lambda path: _version(path.parent.name), default=None)
+    if newest is None:
+        raise _incomplete(home, f"{name} in build-tools")
+    return str(newest)
+
+
+def sdk_platform(api: str) -> Path | None:
+    """android.jar of the SDK that ANDROID_HOME names; None where nothing is named."""
+    if not (home := os.environ.get("ANDROID_HOME")):
+        return None
+    path = Path(home, "platforms", f"android-{api}", "android.jar")
+    if not path.is_file():
+        raise _incomplete(home, f"platforms/android-{api}")
+    return path
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", name))
+
+
+def _incomplete(home: str, what: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"ANDROID_HOME is {home}, which holds no {what}",
+        expected="an Android SDK with build-tools and the platform of targetSdk",
+        fix="sdkmanager 'build-tools;34.0.0' 'platforms;android-34'; or unset ANDROID_HOME",
+    )
 
 
 def call(

@@ -7,6 +7,7 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_bench.errors import (
@@ -29,6 +30,8 @@ from edge_bench.targets.base import NO_SPACE, Done, Target, no_space
 from fiqa.errors import ManifestError
 from fiqa.files import sha256_file
 from fiqa.records import check_schema, from_plain, read_json
+
+Options = dict[str, str]  # flags of a runner
 
 SCHEMA = 1
 RUNNER, LIBRARY = "fiqa_runner", "libinference.so"
@@ -58,7 +61,13 @@ FIXES = {
 SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 SIGALRM = 14
 CANNOT_EXECUTE = (126, 127)
-WRONG_LIBRARY = re.compile(r"wrong ELF class|invalid ELF header|ELF file's phentsize|machine", re.I)
+OUT_OF_TIME = "the time limit"  # the Kotlin runner's words, where the native one gets SIGALRM
+# glibc's words, then bionic's.
+WRONG_LIBRARY = re.compile(
+    r"wrong ELF class|invalid ELF header|ELF file's phentsize|machine"
+    r"|is for EM_\w+|is (32|64)-bit instead|has bad ELF magic|too small to be an ELF",
+    re.I,
+)
 
 
 class NativeRunner:
@@ -90,32 +99,51 @@ class NativeRunner:
         target.run(["chmod", "755", target.path(RUNNER)])
 
     def perform(self, target: Target, request: Request) -> Answer:
-        run_id = uuid.uuid4().hex
-        name = f"result-{run_id[:12]}.json"
-        argv = target.command(_arguments(target, request, run_id, name), request.setup)
-        started = time.monotonic()
-        done = target.run(argv, request.limit_s + GRACE_S)
-        seconds = time.monotonic() - started
-        if done.status:
-            raise failure(done, request, target.name)
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / name
-            target.get(name, local)
-            answer = read_answer(local, run_id, request)
-        target.run(["rm", "-f", target.path(name)])
-        check_clock(answer, seconds, target.name)
-        return answer
+        def command(options: Options) -> list[str]:
+            argv = [target.path(RUNNER), *words({"--lib": target.path(LIBRARY)} | options)]
+            return target.command(argv, request.setup)
+
+        return call_runner(target, request, command)
 
 
-def _arguments(target: Target, request: Request, run_id: str, name: str) -> list[str]:
+def call_runner(
+    target: Target,
+    request: Request,
+    command: Callable[[Options], list[str]],
+    explain: Callable[[Done, str], str] = lambda done, run_id: "",
+) -> Answer:
+    """Any runner that is a program: `command` starts it, `explain` knows more about its end."""
+    run_id = uuid.uuid4().hex
+    name = f"result-{run_id[:12]}.json"
+    argv = command(options_of(request, run_id, name, target.path))
+    started = time.monotonic()
+    done = target.run(argv, request.limit_s + GRACE_S)
+    seconds = time.monotonic() - started
+    if done.status:
+        raise failure(done, request, target.name, explain(done, run_id))
+    answer = fetch_answer(target, name, run_id, request)
+    check_clock(answer, seconds, target.name)
+    return answer
+
+
+def fetch_answer(target: Target, name: str, run_id: str, request: Request) -> Answer:
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / name
+        target.get(name, local)
+        answer = read_answer(local, run_id, request)
+    target.run(["rm", "-f", target.path(name)])
+    return answer
+
+
+def options_of(request: Request, run_id: str, name: str, place: Callable[[str], str]) -> Options:
+    """What every runner understands; `place` tells where a file of the target's folder lies."""
     setup = request.setup
     options = {
-        "--lib": target.path(LIBRARY),
-        "--model": target.path(request.model),
-        "--pictures": target.path(request.pictures),
-        "--table": target.path(request.table),
+        "--model": place(request.model),
+        "--pictures": place(request.pictures),
+        "--table": place(request.table),
         "--layout": request.layout,
-        "--out": target.path(name),
+        "--out": place(name),
         "--run-id": run_id,
         "--mode": request.mode,
         "--threads": str(setup.threads),
@@ -130,16 +158,22 @@ def _arguments(target: Target, request: Request, run_id: str, name: str) -> list
     }
     if request.marks:
         options["--marks"] = "1"
-    return [target.path(RUNNER), *(part for option in options.items() for part in option)]
+    return options
 
 
-def failure(done: Done, request: Request, name: str) -> DeviceError:
-    """The runner's own words, or what its status says where it had none."""
+def words(options: Options) -> list[str]:
+    return [part for option in options.items() for part in option]
+
+
+def failure(done: Done, request: Request, name: str, cause: str = "") -> DeviceError:
+    """The runner's own words, or what its status says where it had none and the `cause`."""
     said = re.search(r'\{"stage": "(\w+)", "message": (".*")\}', done.err + done.out)
     if said and done.status in STAGES:
         message = json.loads(said[2])
         if NO_SPACE in message:
             return no_space(f"the result does not fit on {name}: {message}")
+        if message == OUT_OF_TIME:
+            return too_long(request, name)
         kind = STAGES[done.status]
         if kind is LibraryError and WRONG_LIBRARY.search(message):
             kind = WrongAbi
@@ -148,7 +182,7 @@ def failure(done: Done, request: Request, name: str) -> DeviceError:
             expected="a runner that ends with 0",
             fix=FIXES[done.status],
         )
-    last = ((done.err + done.out).strip().splitlines() or ["no word"])[-1][:200]
+    last = cause or ((done.err + done.out).strip().splitlines() or ["no word"])[-1][:200]
     if done.status in CANNOT_EXECUTE:
         return WrongAbi(
             f"the runner cannot be started on {name}: {last}",
@@ -156,11 +190,7 @@ def failure(done: Done, request: Request, name: str) -> DeviceError:
             fix="give one for this device: --runner PATH",
         )
     if done.status == 128 + SIGALRM:
-        return DeviceTimeout(
-            f"{request.model} took longer than {request.limit_s:.0f} s on {name}",
-            expected="a model that is quick enough for the plan",
-            fix="lower --runs, or use fewer pictures: --limit",
-        )
+        return too_long(request, name)
     if done.status > 128:
         number = done.status - 128
         return RunnerCrashed(
@@ -172,6 +202,14 @@ def failure(done: Done, request: Request, name: str) -> DeviceError:
         f"the runner ended with {done.status} on {name}: {last}",
         expected="0, or a stage of its own",
         fix="leave --runner out to use ours",
+    )
+
+
+def too_long(request: Request, name: str) -> DeviceTimeout:
+    return DeviceTimeout(
+        f"{request.model} took longer than {request.limit_s:.0f} s on {name}",
+        expected="a model that is quick enough for the plan",
+        fix="lower --runs, or use fewer pictures: --limit",
     )
 
 

@@ -15,7 +15,8 @@ class Request:
     """One pass of one model. Files are named as they lie in the target's folder.
 
     score: the outputs of `count` pictures from `start` on. time: also `runs` timed inferences, and
-    at least `seconds` of them. `marks` makes each one visible to an emulator.
+    at least `seconds` of them. `marks` makes each one visible to an emulator. `sha256` is that of
+    the model's whole file.
     """
 
     mode: Literal["score", "time"]
@@ -31,6 +32,7 @@ class Request:
     seconds: float = 0.0
     limit_s: float = 600.0
     marks: bool = False
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

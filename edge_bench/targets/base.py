@@ -60,6 +60,7 @@ class Target(ABC):
     name: str  # as the user would type it
     folder: str
     emulated: str = ""  # by what, where the whole target is emulated
+    to_clean: tuple[Sequence[str], ...] = ()  # commands that remove what lies outside our folder
 
     @abstractmethod
     def _shell(self, command: str, timeout_s: float) -> Raw:
@@ -104,7 +105,8 @@ class Target(ABC):
     def clean_up(self) -> None:
         """Remove our folder; a device that is gone keeps it, and that is no second error."""
         with contextlib.suppress(DeviceError):
-            self.run(["rm", "-rf", self.folder], timeout_s=20)
+            for argv in (*self.to_clean, ["rm", "-rf", self.folder]):
+                self.run(argv, timeout_s=20)
 
     def put(self, source: Path, name: str) -> None:
         """Copy a file to our folder, whole or not at all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import zipfile
@@ -20,6 +19,7 @@ from fiqa.detector import packaged_model
 from fiqa.manifest import read_manifest
 from fiqa.runtime import Scorer
 from tests.doubles.bench_files import bench_flags, contract_bytes, raw_outputs, words_of
+from tests.doubles.dex import jar_of_dex
 
 pytestmark = pytest.mark.device  # Java, Maven's packages and Debian's Android tools
 
@@ -60,6 +60,17 @@ def test_apk_carries_the_original_library_and_both_models(
         assert content.read("assets/yunet.tflite") == packaged_model().read_bytes()
 
 
+def test_released_integer_model_is_taken_and_the_detector_is_not(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copy(packaged_model(), tmp_path / "zz_detector.tflite")
+    assert apk.released_model(tmp_path) is None
+    shutil.copy(models["fp32"], tmp_path / "z_float.tflite")
+    assert apk.released_model(tmp_path) == tmp_path / "z_float.tflite"
+    shutil.copy(models["int8"], tmp_path / "a_int8.tflite")
+    assert apk.released_model(tmp_path) == tmp_path / "a_int8.tflite"
+
+
 def test_changed_apk_is_refused(built: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed.apk"
     data = bytearray(built.read_bytes())
@@ -84,7 +95,7 @@ def test_dex_of_the_apk_scores_as_python_does(
     models: dict[str, Path], built: Path, frames: Any, tmp_path: Path
 ) -> None:
     """The very classes.dex, which R8 cut down, turned back into a jar and executed."""
-    jar = jar_of_dex(built, tmp_path)
+    jar = jar_of_dex(built, tmp_path / "app.jar")
     scorer = Scorer(models["int8"])
     pictures = contract_bytes(frames[1][:16], scorer.spec)
     flags = bench_flags(tmp_path, models["int8"], pictures)
@@ -98,25 +109,6 @@ def test_dex_of_the_apk_scores_as_python_does(
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["outputs"] == raw_outputs(scorer, pictures)
     assert result["fully_delegated"] is True
-
-
-def jar_of_dex(built: Path, folder: Path) -> Path:
-    """enjarify writes classes of version 49; those of the dex may have newer features."""
-    with zipfile.ZipFile(built) as content:
-        (folder / "classes.dex").write_bytes(content.read("classes.dex"))
-    plain, lifted = folder / "plain.jar", folder / "lifted.jar"
-    system = os.environ | {"PATH": "/usr/bin:/bin"}  # its modules belong to Debian's Python
-    command = ["enjarify", str(folder / "classes.dex"), "-o", str(plain)]
-    done = subprocess.run(command, capture_output=True, text=True, env=system, check=False)
-    assert "0 classes had errors" in done.stdout + done.stderr
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(lifted, "w") as target:
-        for name in source.namelist():
-            data = source.read(name)
-            version = (52).to_bytes(2, "big")
-            target.writestr(
-                name, data[:6] + version + data[8:] if name.endswith(".class") else data
-            )
-    return lifted
 
 
 def test_every_screen_and_state_is_reached_and_drawn(

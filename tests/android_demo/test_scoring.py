@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from fiqa.contract import Box, PreprocessSpec
+from fiqa.files import sha256_bytes
 from fiqa.frames import Frame
+from fiqa.manifest import split_artifact
 from fiqa.runtime import Scorer
 from tests.doubles.bench_files import bench_flags, contract_bytes, raw_outputs, words_of
 
@@ -81,7 +83,7 @@ def test_timing_keeps_every_sample_and_proves_its_outputs(
     jvm: Any, models: Models, frames: Any, tmp_path: Path
 ) -> None:
     pictures = contract_bytes(frames[1][:4], PreprocessSpec(size=SIZE))
-    flags = ("--mode", "time", "--runs", 25, "--warm-up", 3, "--checks", 2)
+    flags = ("--mode", "time", "--runs", 25, "--warm-up", 3, "--count", 2)
     result = run_bench(jvm, tmp_path, models["fp32"], pictures, *flags)
     assert len(result["samples_us"]) == 25
     assert min(result["samples_us"]) > 0
@@ -98,6 +100,7 @@ def test_timing_keeps_every_sample_and_proves_its_outputs(
         ({"--nonsense": 1}, 2, "arguments"),
         ({"--lib": "/none.so"}, 3, "library"),
         ({"--model": "/none.tflite"}, 4, "model"),
+        ({"--sha256": "0" * 64}, 4, "model"),
         ({"--pictures": "/none.rgb"}, 5, "pictures"),
         ({"--limit-s": 0.000001, "--runs": 100000, "--mode": "time"}, 6, "inference"),
         ({"--out": "/none/out.json"}, 7, "result"),
@@ -114,6 +117,26 @@ def test_each_failing_stage_has_its_exit_code(
     told = json.loads(done.stderr.strip().splitlines()[-1])
     assert told["stage"] == stage
     assert told["message"]
+
+
+def test_foreign_model_is_known_by_its_hash_alone(
+    jvm: Any, models: Models, frames: Any, tmp_path: Path
+) -> None:
+    """Without a manifest, as other people's files are; and only some of the pictures are asked."""
+    body, manifest = split_artifact(models["int8"].read_bytes(), "int8")
+    assert manifest
+    (tmp_path / "foreign.tflite").write_bytes(body)
+    pictures = contract_bytes(frames[1][:8], PreprocessSpec(size=SIZE))
+    flags = bench_flags(tmp_path, models["int8"], pictures)
+    flags |= {"--model": tmp_path / "foreign.tflite", "--mode": "score", "--start": 2, "--count": 3}
+    done = jvm(tmp_path, "fiqa.bench.Main", *words_of(flags))
+    assert done.returncode == 4
+    assert "carries no fiqa manifest" in done.stderr
+    flags |= {"--sha256": sha256_bytes(body)}
+    done = jvm(tmp_path, "fiqa.bench.Main", *words_of(flags))
+    assert done.returncode == 0, done.stderr[-2000:]
+    outputs = json.loads((tmp_path / "out.json").read_text())["outputs"]
+    assert outputs == raw_outputs(Scorer(models["int8"]), pictures)[2:5]
 
 
 def test_preparing_a_frame_costs_no_more_than_the_inference(

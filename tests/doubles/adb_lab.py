@@ -67,8 +67,10 @@ class PhoneDouble:
     def __init__(self, root: Path, state: Path, port: int, lab: Lab) -> None:
         self.root, self._state, self._lab = root, state, lab
         self.serial = f"127.0.0.1:{port}"
+        self.faults: dict[str, Any] = {}
 
     def set(self, **faults: Any) -> None:
+        self.faults = faults
         part = self._state.with_suffix(".part")
         part.write_text(json.dumps(faults))
         part.replace(self._state)

@@ -44,11 +44,11 @@ def require(*programs: str) -> None:
     """Skip where the double's parts are not installed."""
     missing = [name for name in ("proot", *programs) if not _found(name)]
     missing += [] if busybox().is_file() else [str(busybox())]
-    _skip_without([*missing, *_emulator_missing()])
+    skip_without([*missing, *_emulator_missing()])
 
 
 def require_emulator() -> None:
-    _skip_without(_emulator_missing())
+    skip_without(_emulator_missing())
 
 
 def _emulator_missing() -> list[str]:
@@ -56,7 +56,7 @@ def _emulator_missing() -> list[str]:
     return libraries if _found(QEMU) else [QEMU, *libraries]
 
 
-def _skip_without(missing: list[str]) -> None:
+def skip_without(missing: list[str]) -> None:
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: .ci/run installs them")
 
@@ -107,7 +107,8 @@ def _write_android(root: Path) -> None:
     (root / "etc/dumpsys.battery").write_text(BATTERY)
     (root / "etc/dumpsys.thermalservice").write_text(THERMAL)
     scripts = {
-        "getprop": "cat /etc/props",
+        "getprop": "if [ $# = 0 ]; then cat /etc/props; else "
+        'sed -n "s/^\\[$1\\]: \\[\\(.*\\)\\]$/\\1/p" /etc/props; fi',
         "dumpsys": "cat /etc/dumpsys.$1",
         "settings": 'case "$3" in airplane_mode_on) echo 1 ;; *) echo 0 ;; esac',
     }

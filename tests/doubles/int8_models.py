@@ -15,11 +15,11 @@ from quantize.flatbuffer import op_name, read_model, schema, to_bytes
 from quantize.muted import muted
 
 
-def write_int8(path: Path, source: Path, pictures: np.ndarray) -> Path:
+def write_int8(path: Path, source: Path, pictures: np.ndarray, *, keep_means: bool = False) -> Path:
     """A float .tflite with 8-bit weights and activations, calibrated on contract bytes."""
     data = read_artifact(source)
     manifest, (body, _) = manifest_in(data, source), split_artifact(data, source.name)
-    body = pooling_as_convolutions(body)
+    body = body if keep_means else pooling_as_convolutions(body)
     aeq = _load()
     from ai_edge_quantizer import recipe
 

@@ -17,6 +17,7 @@ PAGES = sorted(
 )
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
+SUBSTITUTED = re.compile(r"\$\(([^()]*)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)\s]*\)")
 PROGRAMS = ("adb", "apt", "apt-get", "make", "mkdocs", "pip", "pytest", "python", "ray",
             "torchrun", r"\.venv/bin/python")  # fmt: skip
@@ -79,6 +80,8 @@ def commands_of(page: str) -> Iterator[Command]:
 
 
 def _told(page: str, script: str, whole: bool) -> Iterator[Command]:
+    """What a command puts into another, as $(...), is a command line of its own."""
+    script = "\n".join([SUBSTITUTED.sub("VALUE", script), *SUBSTITUTED.findall(script)])
     done = subprocess.run(
         ["/bin/bash", "--noprofile", "--norc", "-c", TELL + script],
         env={"PATH": "/none"}, cwd="/", capture_output=True, text=True, timeout=60, check=False,

@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from edge_bench.result import write_result
@@ -21,7 +22,7 @@ FLOAT = ("MODEL", "FLOAT", "student.tflite", "float.tflite", "build/student.tfli
          "build/demo/student.tflite")  # fmt: skip
 INTEGER = ("INT8", "int8.tflite", "student_int8.tflite", "build/int8.tflite")
 LABELS = ("LABELS", "faces.csv", "val.csv", "data/faces.csv")
-BENCHES = ("bench.json", "phone.json", "board.json", "old.json", "new.json", "pi.json")
+BENCHES = ("bench.json", "phone.json", "board.json", "old.json", "new.json", "pi.json", "app.json")
 
 
 def make_world(folder: Path) -> None:
@@ -52,3 +53,19 @@ def _write_labels(folder: Path) -> None:
         for row in rows[1:]:
             shutil.copy(folder / "pictures" / Path(row[0]).name, path.parent)
         path.write_text("".join(",".join(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages") / "world"
+    make_world(folder)
+    return folder
+
+
+@pytest.fixture
+def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the world to work in."""
+    folder = tmp_path / "here"
+    shutil.copytree(world, folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -4,10 +4,13 @@
     adb connect 127.0.0.1:12345
 
 Shell commands run inside ROOT as real aarch64 programs (`arm_root`); push and pull move real
-files. STATE.json is read at every event, so that a test changes faults while things run:
+files. With Android's programs (`art`), an APK that arrives is made runnable, and apps are
+installed and started (`android_system`). STATE.json is read at every event, so that a test changes
+faults while things run:
 
     auth               "ok", "unauthorized" (nobody answers the question), "reject"
     offline_after_s    the phone vanishes this long after it was connected
+    unplugged          the cable is off; hang_up_shell_only: what runs is not ended with the shell
     no_shell_v2        an Android before 7: no exit status, stderr in stdout
     push_drop, pull_drop, shell_drop      the cable comes off after so many bytes
     push_error         text that the phone answers a push with
@@ -15,6 +18,7 @@ files. STATE.json is read at every event, so that a test changes faults while th
     pull_truncate      a pull ends well after so many bytes
     shell_delay_s, shell_no_exit, shell_garbage, shell_silent (nothing but an exit comes back)
     shell_match        regular expression: these four and shell_drop act on such commands only
+    install_fails, app_killed_after_s     what pm says; how long an app lives
     rewrite            [[pattern, replacement], ...] applied to the command before it runs
 """
 
@@ -30,10 +34,13 @@ import signal
 import stat
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.doubles import art
+from tests.doubles.android_system import System
 from tests.doubles.arm_root import enter, environment
 
 MOST = 256 * 1024
@@ -46,12 +53,22 @@ BANNER = "ro.product.name=double;ro.product.model=Phone_1;ro.product.device=doub
 class Phone:
     def __init__(self, root: Path, state: Path) -> None:
         self.root, self._state = root, state
+        self.connections: set[Connection] = set()
+        self.orphans: list[asyncio.subprocess.Process] = []
+        self.is_android = (root / "system/bin/app_process").exists()
 
     def fault(self, name: str, otherwise: Any = None) -> Any:
         try:
             return json.loads(self._state.read_text()).get(name, otherwise)
         except (OSError, ValueError):
             return otherwise
+
+    async def watch_the_cable(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if self.fault("unplugged"):
+                for connection in list(self.connections):
+                    connection.drop()
 
     def path(self, name: str) -> Path:
         """A path of the phone as one of this machine, inside the root."""
@@ -84,6 +101,7 @@ class Connection:
         self._writer.transport.abort()
 
     async def serve(self) -> None:
+        self.phone.connections.add(self)
         try:
             while True:
                 head = await self._reader.readexactly(24)
@@ -93,6 +111,7 @@ class Connection:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.phone.connections.discard(self)
             for stream in list(self._streams.values()):
                 stream.close()
             self._writer.close()
@@ -260,11 +279,23 @@ class Shell:
         except ConnectionError:
             self._kill(process)
 
-    @staticmethod
-    def _kill(process: asyncio.subprocess.Process) -> None:
-        if process.returncode is None:
+    def _kill(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None and self._stream.phone.fault("hang_up_shell_only"):
+            hang_up(process)
+            self._stream.phone.orphans.append(process)
+        elif process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def hang_up(process: asyncio.subprocess.Process) -> None:
+    """As adbd does: the shell, proot's first child, gets SIGHUP; nobody reads the rest's output."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children[:1]:
+        os.kill(int(child), signal.SIGHUP)
+    for number in (0, 1, 2):
+        if pipe := process._transport.get_pipe_transport(number):  # type: ignore[attr-defined]
+            pipe.close()
 
 
 class Sync:
@@ -344,6 +375,9 @@ class Sync:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(flipped(bytes(data), self._phone.fault("push_flip")))
             path.chmod(stat.S_IMODE(int(mode)))
+            if self._phone.is_android and zipfile.is_zipfile(path):
+                with contextlib.suppress(KeyError, ValueError):  # no dex, or none that is whole
+                    await asyncio.to_thread(art.add_jar, self._phone.root, path)
             await self._stream.write(b"OKAY" + bytes(4))
         except OSError as error:
             await self._fail(f"couldn't write: {error.strerror}")
@@ -357,7 +391,7 @@ def flipped(data: bytes, place: int | None) -> bytes:
 
 async def serve(phone: Phone, port: int) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if phone.fault("refuse"):
+        if phone.fault("refuse") or phone.fault("unplugged"):
             writer.transport.abort()
         else:
             await Connection(phone, reader, writer).serve()
@@ -365,9 +399,18 @@ async def serve(phone: Phone, port: int) -> None:
     server = await asyncio.start_server(connected, "127.0.0.1", port, limit=2**22)
     # Ended by whoever started it, it takes what runs on it along.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
+    tasks = [System(phone.root, phone.fault).serve(), phone.watch_the_cable()]
+    running = [asyncio.create_task(task) for task in tasks]
     print("PORT", server.sockets[0].getsockname()[1], flush=True)
     async with server:
-        await server.serve_forever()
+        try:
+            await server.serve_forever()
+        finally:
+            for task in running:
+                task.cancel()
+            for process in phone.orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ from edge_bench import devices, run
 from edge_bench.errors import WrongAbi
 from edge_bench.plan import Setup
 from edge_bench.result import BenchResult, read_result
+from edge_bench.runner import apk
 from edge_bench.runner.benchmark_model import BenchmarkModel
 from edge_bench.runner.build import build_runner, elf_abi
 from edge_bench.runner.choose import choose_runner
 from edge_bench.summary import summarise_result
 from edge_bench.targets.adb import AdbTarget
+from fiqa.errors import InputError, MissingDependencyError
 from fiqa.files import sha256_file
 from tests.doubles import arm_root, twin_models
 from tests.doubles.adb_lab import PhoneDouble
@@ -192,11 +194,32 @@ def test_what_an_unplugged_phone_kept_is_shown_and_cleaned(
     assert not bench.folder.exists()
 
 
-def test_android_without_a_runner_is_told_what_to_give(bench: Bench) -> None:
+def test_android_without_a_runner_is_told_what_to_give(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = dataclasses.replace(bench.target.facts(), libc="bionic")
     with pytest.raises(WrongAbi, match="runs Android") as told:
-        choose_runner("auto", None, bench.target, facts)
+        choose_runner("native", None, None, bench.target, facts)
     assert "--runner" in told.value.fix
+    monkeypatch.setattr(apk, "BUILT", tmp_path / "none.apk")
+    monkeypatch.setattr(apk, "PACKAGED", tmp_path / "none.apk")
+    with pytest.raises(MissingDependencyError, match="carries no Android app") as missing:
+        choose_runner("auto", None, None, bench.target, facts)
+    assert "make apk" in missing.value.fix
+
+
+def test_options_of_other_systems_are_refused(bench: Bench, tmp_path: Path) -> None:
+    linux = bench.target.facts()
+    with pytest.raises(WrongAbi, match="does not run Android"):
+        choose_runner("app", None, None, bench.target, linux)
+    with pytest.raises(InputError, match="--apk"):
+        choose_runner("auto", None, tmp_path / "fiqa.apk", bench.target, linux)
+    android = dataclasses.replace(linux, libc="bionic")
+    with pytest.raises(InputError, match="--lib"):
+        choose_runner("app", tmp_path / "any.so", None, bench.target, android)
+    (tmp_path / "my_runner").touch()
+    with pytest.raises(InputError, match="without --lib"):
+        choose_runner(str(tmp_path / "my_runner"), None, None, bench.target, android)
 
 
 def test_an_existing_benchmark_model_gives_latency_only(
@@ -214,7 +237,8 @@ def test_an_existing_benchmark_model_gives_latency_only(
     try:
         target = AdbTarget(phone.serial, "x")
         facts = dataclasses.replace(target.facts(), libc="bionic")
-        assert isinstance(choose_runner("auto", None, target, facts), BenchmarkModel)
+        chosen = choose_runner("benchmark_model", None, None, target, facts)
+        assert isinstance(chosen, BenchmarkModel)
         command = arguments(twins[:1], data, "adb", tmp_path / "out.json")
         assert run.main([*command, "--runner", str(there), "--blocks", "1"]) == 0
     finally:

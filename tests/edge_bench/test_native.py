@@ -53,6 +53,14 @@ def read(folder: Path, text: str | None = None, **changes: Any) -> Any:
         (2, '{"stage": "arguments", "message": "--x"}', RunnerError),
         (3, '{"stage": "library", "message": "wrong ELF class: ELFCLASS32"}', WrongAbi),
         (3, '{"stage": "library", "message": "the library has no X"}', LibraryError),
+        # Android's linker has words of its own, and the Kotlin runner a limit of its own.
+        (
+            3,
+            '{"stage": "library", "message": "x is for EM_X86_64 (62) instead of EM_AARCH64"}',
+            WrongAbi,
+        ),
+        (3, '{"stage": "library", "message": "x is 32-bit instead of 64-bit"}', WrongAbi),
+        (6, '{"stage": "inference", "message": "the time limit"}', DeviceTimeout),
         (4, '{"stage": "model", "message": "status 1"}', ModelError),
         (5, '{"stage": "pictures", "message": "a \\"b\\""}', RunnerInputError),
         (6, '{"stage": "inference", "message": "status 1"}', InferenceError),

@@ -16,11 +16,19 @@ from quantize.aten import CONV, calls, known_weights, tidy  # noqa: E402
 from quantize.channel_groups import find_groups  # noqa: E402
 from quantize.corrections import BIAS_BITS, fit_channels, observe  # noqa: E402
 from quantize.deployable import Deployable  # noqa: E402
-from quantize.equalisation import channel_extents, equalise  # noqa: E402
-from quantize.gates import gated, insert_gates, swishes  # noqa: E402
+from quantize.equalisation import (  # noqa: E402
+    UNEQUAL,
+    Extent,
+    channel_extents,
+    equalise,
+    unequal_swishes,
+)
+from quantize.gates import THREE, gated, insert_gates, swishes  # noqa: E402
 from quantize.integer_places import Range, RangeError, range_of, stored_nodes  # noqa: E402
+from quantize.ranges import cut_tails  # noqa: E402
 from quantize.recipes import RECIPES, faithful, naive, named, quantise  # noqa: E402
-from quantize.simulation import Walk, scores_of  # noqa: E402
+from quantize.rounding import _covariances, round_together  # noqa: E402
+from quantize.simulation import Walk, round_weight, scores_of  # noqa: E402
 from tests.doubles.planted import calm, pictures, plant_dead_channel, plant_outliers  # noqa: E402
 
 EXACT = 2e-5  # float32, through a network and back
@@ -79,13 +87,22 @@ def test_any_number_of_pictures_scores_as_they_do_alone(graph) -> None:  # type:
 def test_gates_keep_the_scores_and_come_first_to_last(network: Deployable, graph) -> None:  # type: ignore[no-untyped-def]
     count = len(swishes(graph))
     assert count > 5
-    assert insert_gates(graph, 2).places == 2
+    assert insert_gates(graph, [0, 1]).places == 2
     tidy(graph)
     assert [one[2] for one in gated(graph)] == [one[2] for one in swishes(graph)][:2]
-    insert_gates(graph)
+    insert_gates(graph, range(2, count))
     tidy(graph)
     assert len(gated(graph)) == count
     assert shift(network.module, graph) <= EXACT
+
+
+def test_only_hard_swishes_with_unequal_channels_are_worth_a_gate(graph) -> None:  # type: ignore[no-untyped-def]
+    extents = channel_extents(graph, pictures())
+    for place, (x, _, _) in enumerate(swishes(graph)):
+        high = torch.ones_like(extents[x.name].high)
+        high[0] = UNEQUAL * (1.1 if place % 2 else 0.9)
+        extents[x.name] = Extent(torch.full_like(high, -99.0), high * THREE)
+    assert unequal_swishes(graph, extents) == tuple(range(1, len(swishes(graph)), 2))
 
 
 @pytest.mark.parametrize("with_gates", [False, True])
@@ -94,7 +111,7 @@ def test_equalisation_is_exact_and_undoes_planted_outliers(
 ) -> None:
     planted = dataclasses.replace(network, module=copy.deepcopy(network.module))
     if with_gates:
-        insert_gates(planted.module)
+        insert_gates(planted.module, range(len(swishes(planted.module))))
         tidy(planted.module)
     plant_outliers(planted)
     graph = planted.module
@@ -138,6 +155,50 @@ def _largest_bias(graph, ranges) -> float:  # type: ignore[no-untyped-def]
         step = weight.flatten(1).abs().amax(1).clamp_min(1e-30) / 127 * covered.scale
         found = max(found, float((bias.abs() / step).max()))
     return found
+
+
+def test_rounding_together_puts_weights_on_their_grid_and_errs_less(
+    network: Deployable, graph
+) -> None:  # type: ignore[no-untyped-def]
+    layers = calls(network.module, CONV)
+    seen = _covariances(network.module, layers, pictures())
+    assert round_together(graph, pictures()) == len(seen) > 5
+    joint, nearest = 0.0, 0.0
+    for node, rounded in zip(layers, calls(graph, CONV), strict=True):
+        weight, _ = known_weights(network.module, node)
+        found, _ = known_weights(graph, rounded)
+        if node in seen:
+            torch.testing.assert_close(round_weight(found), found, atol=1e-6, rtol=1e-4)
+            joint += _error(found - weight, weight, seen[node])
+            nearest += _error(round_weight(weight) - weight, weight, seen[node])
+    assert joint < 0.9 * nearest
+
+
+def _error(error, weight, covariance) -> float:  # type: ignore[no-untyped-def]
+    """The share of a layer's output variance that rounding adds."""
+
+    def variance(values) -> float:  # type: ignore[no-untyped-def]
+        rows = values.double().reshape(len(covariance), -1, covariance.shape[-1])
+        return float((rows @ covariance * rows).sum())
+
+    return variance(error) / variance(weight)
+
+
+def test_tails_are_cut_only_where_scores_move_less(network: Deployable, graph) -> None:  # type: ignore[no-untyped-def]
+    ranges = observe(graph, pictures())
+    name = next(n for n in list(ranges)[5:])
+    ranges[name] = Range(ranges[name].low * 30, ranges[name].high * 30)  # one wild value long ago
+    found = cut_tails(graph, ranges, pictures())
+    assert found[name].scale < ranges[name].scale
+    seen = pictures()
+    for cut in (one for one in ranges if found[one] != ranges[one]):
+        costs = [
+            float(
+                (scores_of(graph, seen, Walk({cut: r[cut]})) - scores_of(graph, seen)).abs().mean()
+            )
+            for r in (found, ranges)
+        ]
+        assert costs[0] < costs[1] * 1.2
 
 
 def test_faithful_survives_what_makes_naive_rounding_collapse(network: Deployable) -> None:

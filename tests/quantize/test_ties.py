@@ -10,7 +10,7 @@ pytest.importorskip("timm", reason="needs the extra `export`")
 
 from quantize.aten import aten, calls  # noqa: E402
 from quantize.corrections import observe  # noqa: E402
-from quantize.gates import insert_gates  # noqa: E402
+from quantize.gates import insert_gates, swishes  # noqa: E402
 from quantize.integer_places import HIGH, LOW, Range, Ranges, range_of  # noqa: E402
 from quantize.ties import (  # noqa: E402
     NEAR_TIE,
@@ -99,7 +99,7 @@ def graph_ties(graph, ranges: Ranges) -> list[float]:  # type: ignore[no-untyped
 
 def test_a_whole_graph_is_clear_and_its_ranges_hardly_wider() -> None:
     graph = calm().module
-    insert_gates(graph)
+    insert_gates(graph, range(len(swishes(graph))))
     graph.recompile()
     ranges = observe(graph, pictures(8))
     found = avoid_ties(graph, ranges)

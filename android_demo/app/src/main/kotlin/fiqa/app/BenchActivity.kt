@@ -5,6 +5,7 @@ import android.content.Intent
 import android.os.Build
 import android.os.Bundle
 import android.os.Process
+import android.view.WindowManager
 import android.widget.Button
 import android.widget.ProgressBar
 import android.widget.TextView
@@ -23,6 +24,7 @@ import fiqa.scoring.percentile
 import fiqa.scoring.writeJson
 import java.io.File
 import java.io.IOException
+import java.nio.ByteBuffer
 import java.util.Locale
 import kotlin.random.Random
 
@@ -50,7 +52,10 @@ class BenchActivity : Activity() {
         run.setOnClickListener { begin { measure() } }
         share.setOnClickListener { shareResult() }
         val arguments = intent.getStringArrayExtra(ARGUMENTS)
-        if (arguments != null && state == null) begin { obey(arguments.toList()) }
+        if (arguments != null && state == null) {
+            window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
+            begin { obey(arguments.toList()) }
+        }
     }
 
     private fun begin(job: () -> Unit) {
@@ -87,7 +92,7 @@ class BenchActivity : Activity() {
     private fun noise(model: ModelFile, opened: TfliteInference): BenchPictures {
         val bytes = Random(0).nextBytes(opened.input.size * PICTURES)
         val table = InputTable(model.manifest.preprocess, opened.input.spec).asBytes()
-        return BenchPictures(bytes, table, opened.input.spec)
+        return BenchPictures(ByteBuffer.wrap(bytes), table, opened.input.spec)
     }
 
     private fun showProgress(share: Double) {
@@ -145,23 +150,31 @@ class BenchActivity : Activity() {
 
     // ---------------------------------------------------------------- as adb's runner
 
-    /** Names of files are below files/bench; whoever starts this reaches nothing else. */
+    /**
+     * Names of files are below files/bench; whoever starts this reaches nothing else. What fails
+     * is told in a file beside the result's.
+     */
     private fun obey(arguments: List<String>) {
         val folder = File(filesDir, "bench")
         val told = arguments.chunked(2).flatMap { pair ->
             val isFile = pair[0] in FILES && pair.size == 2
             if (isFile) listOf(pair[0], File(folder, File(pair[1]).name).path) else pair
         }
-        val (code, complaint) = Main.runTold(told)
-        if (complaint != null) writeComplaint(File(folder, "error.json"), code, complaint)
-        runOnUiThread { summary.text = complaint ?: getString(R.string.yes) }
+        val (code, complaint) = Main.run(told)
+        val out = told.chunked(2).find { it[0] == "--out" }?.getOrNull(1) ?: "$folder/result"
+        if (complaint != null) writeComplaint(File("$out.error"), code, complaint)
+        runOnUiThread { summary.text = complaint ?: getString(R.string.bench_told) }
     }
 
-    private fun writeComplaint(file: File, code: Int, complaint: String) = try {
-        file.parentFile?.mkdirs()
-        file.writeText("{\"code\": $code, \"error\": $complaint}\n")
-    } catch (error: IOException) {
-        runOnUiThread { summary.text = error.message }
+    private fun writeComplaint(file: File, code: Int, complaint: String) {
+        val part = File("${file.path}.part")
+        try {
+            file.parentFile?.mkdirs()
+            part.writeText("{\"code\": $code, \"error\": $complaint}\n")
+            if (!part.renameTo(file)) throw IOException("$part cannot be renamed")
+        } catch (error: IOException) {
+            runOnUiThread { summary.text = error.message }
+        }
     }
 
     private companion object {

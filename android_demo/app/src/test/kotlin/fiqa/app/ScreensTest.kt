@@ -2,6 +2,8 @@ package fiqa.app
 
 import android.Manifest
 import android.app.Activity
+import android.content.ContentUris
+import android.content.ContentValues
 import android.content.Intent
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
@@ -18,6 +20,7 @@ import android.hardware.camera2.CameraManager
 import android.net.Uri
 import android.os.Handler
 import android.os.Looper
+import android.provider.MediaStore
 import android.util.Size
 import android.view.PixelCopy
 import android.view.View
@@ -25,6 +28,8 @@ import android.widget.TextView
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.FileOutputStream
+import java.nio.file.Files
 import java.util.concurrent.TimeUnit
 import kotlin.math.abs
 import org.junit.After
@@ -255,6 +260,41 @@ class ScreensTest {
     // ---------------------------------------------------------------- troubles
 
     @Test
+    @Suppress("DEPRECATION") // nothing else tells what was deleted
+    fun `full storage is told with what to do, and leaves no half of a picture`() {
+        grant()
+        val pictures = MediaStore.Images.Media.EXTERNAL_CONTENT_URI
+        val before = app.contentResolver.insert(pictures, ContentValues())!!
+        val next = ContentUris.withAppendedId(pictures, ContentUris.parseId(before) + 1)
+        shadowOf(app.contentResolver).registerOutputStreamSupplier(next) { FileOutputStream(FULL) }
+        val main = start()
+        main.findViewById<View>(R.id.capture).performClick()
+        settle(main)
+        show(main, face())
+        shadowOf(main.live.thread.looper).idleFor(2500, TimeUnit.MILLISECONDS)
+        settle(main)
+        val message = main.findViewById<TextView>(R.id.message)
+        assertEquals(app.getString(R.string.trouble_storage), message.text)
+        val deleted = shadowOf(app.contentResolver).deleteStatements
+        assertEquals(listOf(next), deleted.map { it.uri })
+        show(main, face())
+        assertEquals(1, main.overlay.seen.size) // faces are scored all the same
+        draw(main, "trouble_storage")
+    }
+
+    @Test
+    fun `model that does not fit into the storage changes nothing`() {
+        val settings = open(SettingsActivity::class.java)
+        val part = File(app.filesDir, "model.part")
+        Files.createSymbolicLink(part.toPath(), File(FULL).toPath())
+        choose(settings, "mine", app.assets.open("model.tflite").readBytes())
+        assertEquals(app.getString(R.string.trouble_storage), settings.modelName.text)
+        assertEquals("", Settings(app).modelName)
+        assertTrue(!File(app.filesDir, "model.tflite").exists())
+        assertTrue(!part.exists())
+    }
+
+    @Test
     fun `permission is asked for, and a refusal says what to do`() {
         val main = start()
         assertEquals(Trouble.PERMISSION, main.shown)
@@ -422,10 +462,10 @@ class ScreensTest {
 
     @Test
     fun `benchmark started by adb leaves its complaint in a file`() {
-        val intent = Intent().putExtra("arguments", arrayOf("--mode", "dream"))
+        val intent = Intent().putExtra("arguments", arrayOf("--mode", "dream", "--out", "r1"))
         val bench = open(BenchActivity::class.java, intent)
         bench.work!!.join(60_000)
-        val told = File(app.filesDir, "bench/error.json").readText()
+        val told = File(app.filesDir, "bench/r1.error").readText()
         assertTrue(told, "arguments" in told)
     }
 
@@ -571,6 +611,7 @@ class ScreensTest {
     }
 
     private companion object {
+        const val FULL = "/dev/full" // whoever writes there hears that no space is left
         const val THRESHOLD = 0.5 // of the model that the tests are run with
     }
 }

@@ -1,6 +1,7 @@
 package fiqa.scoring
 
 import java.io.File
+import java.nio.ByteBuffer
 
 /** A stage of a benchmark that failed; the runner's exit code is 2 and the stage's place. */
 enum class BenchStage { ARGUMENTS, LIBRARY, MODEL, PICTURES, INFERENCE, RESULT, PROCESSORS }
@@ -14,7 +15,7 @@ data class BenchPlan(
     val warmUp: Int = 10,
     val runs: Int = 100,
     val seconds: Double = 0.0,
-    val checks: Int = 16, // pictures whose outputs a timing run proves
+    val count: Int = Int.MAX_VALUE, // pictures whose outputs are told, from the first on
     val limitS: Double = 600.0
 )
 
@@ -23,7 +24,9 @@ class BenchFound(
     val outputs: List<Number>,
     val samplesUs: DoubleArray,
     val firstUs: Double,
-    val elapsedUs: Double
+    val elapsedUs: Double,
+    val cpuUs: Double, // of all threads, while it was timed
+    val involuntarySwitches: Long
 )
 
 /** Scores pictures or times inferences: one method for the runner and for the app. */
@@ -33,17 +36,19 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
         pictures.fill(0, model.input)
         val first = timed()
         val samples = if (plan.isTiming) time(plan, deadline, progress) else DoubleArray(0)
-        val count = if (plan.isTiming) minOf(plan.checks, pictures.count) else pictures.count
+        val count = minOf(pictures.count, plan.count)
         val outputs = List(count) { number ->
             pictures.fill(number, model.input)
             invoke(deadline)
             if (!plan.isTiming) progress((number + 1.0) / count)
             output()
         }
-        return BenchFound(outputs, samples, first, elapsedUs)
+        return BenchFound(outputs, samples, first, elapsedUs, cpuUs, switches)
     }
 
     private var elapsedUs = 0.0
+    private var cpuUs = 0.0
+    private var switches = 0L
 
     private fun time(plan: BenchPlan, deadline: Long, progress: (Double) -> Unit): DoubleArray {
         for (i in 0 until plan.warmUp) {
@@ -51,6 +56,8 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
             invoke(deadline)
         }
         val samples = ArrayList<Double>()
+        val cpu = SystemFacts.cpuUs()
+        val switched = SystemFacts.involuntarySwitches()
         val start = System.nanoTime()
         while (samples.size < plan.runs || seconds(start) < plan.seconds) {
             pictures.fill(samples.size % pictures.count, model.input)
@@ -59,6 +66,8 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
             progress(minOf(samples.size.toDouble() / plan.runs, 1.0))
         }
         elapsedUs = seconds(start) * 1e6
+        cpuUs = SystemFacts.cpuUs() - cpu
+        switches = SystemFacts.involuntarySwitches() - switched
         return samples.toDoubleArray()
     }
 
@@ -78,7 +87,7 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
     }
 
     private fun checkTime(deadline: Long) {
-        if (System.nanoTime() > deadline) throw BenchError(BenchStage.INFERENCE, "the time limit")
+        if (System.nanoTime() > deadline) throw BenchError(BenchStage.INFERENCE, OUT_OF_TIME)
     }
 
     private fun output(): Number = when (model.output.spec.type) {
@@ -88,20 +97,26 @@ class Bench(private val model: Inference, private val pictures: BenchPictures) {
     }
 
     private fun seconds(start: Long) = (System.nanoTime() - start) / 1e9
+
+    private companion object {
+        const val OUT_OF_TIME = "the time limit" // edge_bench knows it by this name
+    }
 }
 
 /**
- * Pictures as bytes, and a table of what the input tensor holds for each byte of each channel, in
- * the byte order of this machine: the contract is applied by whoever made the table.
+ * Pictures as interleaved bytes, and a table of what the input tensor holds for each byte of each
+ * channel, in the byte order of this machine: the contract is applied by whoever made the table.
+ * A planar tensor holds one channel after the other.
  */
 class BenchPictures(
-    private val bytes: ByteArray,
-    table: ByteArray,
-    private val tensor: TensorSpec
+    private val bytes: ByteBuffer,
+    private val table: ByteArray,
+    private val tensor: TensorSpec,
+    private val isPlanar: Boolean = false
 ) {
     private val elements = tensor.shape.fold(1, Int::times)
     private val width = tensor.type.bytes
-    private val entries = table
+    private val picture = ByteArray(elements)
     private val filled = ByteArray(elements * width)
     val count: Int
 
@@ -112,20 +127,23 @@ class BenchPictures(
                 "the table has ${table.size} bytes, ${tensor.type} needs ${768 * width}"
             )
         }
-        if (bytes.isEmpty() || bytes.size % elements != 0) {
+        if (bytes.limit() == 0 || bytes.limit() % elements != 0) {
             throw BenchError(
                 BenchStage.PICTURES,
-                "${bytes.size} bytes are no multiple of $elements"
+                "${bytes.limit()} bytes are no multiple of $elements"
             )
         }
-        count = bytes.size / elements
+        count = bytes.limit() / elements
     }
 
     fun fill(number: Int, input: Tensor) {
-        val from = number * elements
+        bytes.position(number * elements)
+        bytes.get(picture)
+        val plane = elements / 3
         for (i in 0 until elements) {
-            val entry = (i % 3 * 256 + (bytes[from + i].toInt() and 255)) * width
-            for (k in 0 until width) filled[i * width + k] = entries[entry + k]
+            val at = if (isPlanar) i % 3 * plane + i / 3 else i
+            val entry = (i % 3 * 256 + (picture[i].toInt() and 255)) * width
+            for (k in 0 until width) filled[at * width + k] = table[entry + k]
         }
         input.data.clear()
         input.data.put(filled)
@@ -139,6 +157,19 @@ object SystemFacts {
         ?.removePrefix(key)?.trim()?.takeWhile { it.isDigit() }?.toLongOrNull() ?: -1
 
     fun word(file: String): String = lines(file).firstOrNull()?.trim() ?: ""
+
+    /** Times the scheduler took the processor away from this process. */
+    fun involuntarySwitches(): Long = number("/proc/self/status", "nonvoluntary_ctxt_switches:")
+
+    /** Processor time of all threads of this process. */
+    fun cpuUs(): Double {
+        val fields = word("/proc/self/stat").substringAfterLast(')').trim().split(' ')
+        val ticks = listOf(11, 12).sumOf { fields.getOrNull(it)?.toLongOrNull() ?: 0 }
+        return ticks * 1e6 / TICKS_A_SECOND
+    }
+
+    /** By what the processor is emulated, where it shows; empty for a real one. */
+    fun emulator(): String = if (word("/proc/self/comm").startsWith("qemu")) "QEMU" else ""
 
     /** Processors this process may run on, such as 4-7. */
     fun allowedProcessors(): Set<Int> = lines("/proc/self/status")
@@ -160,4 +191,6 @@ object SystemFacts {
     } catch (_: java.io.IOException) {
         emptyList()
     }
+
+    private const val TICKS_A_SECOND = 100 // what Linux shows to programs, whatever its own clock
 }

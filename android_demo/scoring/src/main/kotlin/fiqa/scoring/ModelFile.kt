@@ -14,36 +14,47 @@ enum class ModelFault { MISSING, DAMAGED, TOO_NEW, NOT_OURS, UNSUITABLE }
 class ModelError(val fault: ModelFault, message: String, cause: Throwable? = null) :
     Exception(message, cause)
 
-/** A .tflite whose embedded manifest was read and whose hash fits. */
-class ModelFile(val name: String, val manifest: Manifest, body: ByteArray) {
-    /** The model for the runtime, which wants a direct buffer. */
-    val body: ByteBuffer = ByteBuffer.allocateDirect(
-        body.size
-    ).order(ByteOrder.nativeOrder()).put(body).also {
-        it.rewind()
-    }
+/** The bytes of a model, for a runtime, which wants them in a direct buffer. */
+open class ModelBytes(val name: String, body: ByteArray) {
+    val body: ByteBuffer = ByteBuffer.allocateDirect(body.size).order(ByteOrder.nativeOrder())
+        .put(body).also { it.rewind() }
 
     companion object {
         private const val LARGEST = 512L * 1024 * 1024
 
-        fun read(file: File): ModelFile {
+        /** A file whose hash is known from elsewhere; it may be without a manifest. */
+        fun read(file: File, sha256: String): ModelBytes {
+            val data = bytesOf(file)
+            val found = sha256(data)
+            if (found != sha256) {
+                val told = "has the hash ${found.take(12)} instead of ${sha256.take(12)}"
+                throw ModelError(ModelFault.DAMAGED, "${file.name} $told")
+            }
+            return ModelBytes(file.name, data)
+        }
+
+        fun bytesOf(file: File): ByteArray {
             if (!file.isFile) throw ModelError(ModelFault.MISSING, "${file.name} does not exist")
-            if (file.length() >
-                LARGEST
-            ) {
+            if (file.length() > LARGEST) {
                 throw ModelError(ModelFault.NOT_OURS, "${file.name} is larger than 512 MB")
             }
-            val data = try {
+            return try {
                 file.readBytes()
             } catch (error: IOException) {
-                throw ModelError(
-                    ModelFault.MISSING,
-                    "${file.name} cannot be read: ${error.message}",
-                    error
-                )
+                val told = "${file.name} cannot be read: ${error.message}"
+                throw ModelError(ModelFault.MISSING, told, error)
             }
-            return read(data, file.name)
         }
+
+        fun sha256(data: ByteArray): String =
+            MessageDigest.getInstance("SHA-256").digest(data).joinToString("") { "%02x".format(it) }
+    }
+}
+
+/** A .tflite whose embedded manifest was read and whose hash fits. */
+class ModelFile(name: String, val manifest: Manifest, body: ByteArray) : ModelBytes(name, body) {
+    companion object {
+        fun read(file: File): ModelFile = read(bytesOf(file), file.name)
 
         fun read(data: ByteArray, name: String): ModelFile {
             if (data.size < 8 || String(data, 4, 4, Charsets.ISO_8859_1) != "TFL3") {
@@ -61,9 +72,6 @@ class ModelFile(val name: String, val manifest: Manifest, body: ByteArray) {
             }
             return ModelFile(name, manifest, body)
         }
-
-        fun sha256(data: ByteArray): String =
-            MessageDigest.getInstance("SHA-256").digest(data).joinToString("") { "%02x".format(it) }
 
         private const val MANIFEST = "fiqa_manifest.json"
     }

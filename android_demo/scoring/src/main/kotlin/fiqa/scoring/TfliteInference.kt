@@ -12,7 +12,7 @@ import org.tensorflow.lite.nnapi.NnApiDelegate
  * A model in TensorFlow Lite's Java API. The tensors' types are read from the model. Where NNAPI
  * refuses it, XNNPACK computes, and [fallback] says so.
  */
-class TfliteInference(model: ModelFile, threads: Int = 1, wanted: Kernels = Kernels.XNNPACK) :
+class TfliteInference(model: ModelBytes, threads: Int = 1, wanted: Kernels = Kernels.XNNPACK) :
     Inference {
     private val interpreter: Interpreter
     private var nnapi: NnApiDelegate? = null
@@ -70,7 +70,7 @@ class TfliteInference(model: ModelFile, threads: Int = 1, wanted: Kernels = Kern
         nnapi = null
     }
 
-    private fun open(model: ModelFile, threads: Int, kernels: Kernels): Interpreter {
+    private fun open(model: ModelBytes, threads: Int, kernels: Kernels): Interpreter {
         val options = Interpreter.Options()
         options.setNumThreads(threads).setUseXNNPACK(kernels == Kernels.XNNPACK)
         if (kernels == Kernels.NNAPI) options.addDelegate(NnApiDelegate().also { nnapi = it })

@@ -1,0 +1,5 @@
+package android.os;
+
+public class Process {
+    public static void setThreadPriority(int priority) { }
+}
