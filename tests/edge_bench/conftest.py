@@ -25,14 +25,13 @@ from tests.doubles.board import running_board
 
 PICTURES = 24
 names = itertools.count()
+look_once = functools.cache(graph.delegation_of)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _looked_into_once() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """LiteRT's delegate is asked in a process of its own: once for each model is enough here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "delegation_of", functools.cache(graph.delegation_of))
-        yield
+    monkeypatch.setattr(graph, "delegation_of", look_once)
 
 
 @pytest.fixture(scope="session")
