@@ -41,7 +41,8 @@ def save_integers(
     ranges = [quantised.ranges[node.name] for node in stored_nodes(graph)]
     tensors["ranges"] = torch.tensor([(one.low, one.high) for one in ranges], dtype=torch.float64)
     about = {"quantised": json.dumps(quantised.facts)}
-    data = save({name: value.contiguous() for name, value in tensors.items()}, about)
+    # Layers may share a weight; the file wants each by itself.
+    data = save({name: value.contiguous().clone() for name, value in tensors.items()}, about)
     write_bytes(folder / INTEGERS, data)
     with writing(folder / WEIGHTS) as temporary:
         shutil.copyfile(source / WEIGHTS, temporary)
@@ -62,7 +63,7 @@ def load_integers(folder: Path, manifest: Manifest, deployable: Deployable) -> Q
         raise InputError(
             f"the integers of {folder} were learned at {note['size']}, not {deployable.spec.size}",
             expected="the size they were learned at: ranges hold for no other",
-            fix="leave --size out, or learn them anew: python -m quantize.qat --help",
+            fix=f"say --size {note['size']}, or learn them anew: python -m quantize.qat --help",
         )
     if not path.exists() or sha256_bytes(path.read_bytes()) != note["sha256"]:
         raise ManifestError(
