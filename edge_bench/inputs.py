@@ -20,7 +20,7 @@ from fiqa.contract import Bytes, PreprocessSpec, load_picture
 from fiqa.engines import open_engine
 from fiqa.errors import ArtifactError, InputError
 from fiqa.files import sha256_bytes
-from fiqa.labels import LabelSet, Row
+from fiqa.labels import LabelSet, Row, evenly
 from fiqa.manifest import TensorSpec, artifact_kind, manifest_in, read_artifact, split_artifact
 from fiqa.progress import track
 from fiqa.runtime import Scorer, from_tensor, to_tensor
@@ -163,14 +163,9 @@ def choose_pictures(labels: LabelSet, splits: Sequence[str] | None, limit: int |
     if limit is not None:
         if limit < 1:
             raise InputError(f"--limit {limit}", expected="1 picture or more")
-        pairs = [pairs[index] for index in spread(len(pairs), limit)]
+        pairs = [pairs[index] for index in evenly(len(pairs), limit)]
     rows, names = zip(*pairs, strict=True)
     return Chosen(labels, tuple(rows), tuple(names))
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """Up to `wanted` numbers below `count`, evenly apart."""
-    return [round(step) for step in np.linspace(0, count - 1, min(count, wanted))]
 
 
 def geometry(spec: PreprocessSpec) -> PreprocessSpec:

@@ -32,7 +32,7 @@ from types import FrameType
 
 from edge_bench import describe
 from edge_bench.errors import DeviceError, ResumeError
-from edge_bench.inputs import Chosen, Model, choose_pictures, read_models, spread
+from edge_bench.inputs import Chosen, Model, choose_pictures, read_models
 from edge_bench.plan import CANARY, Plan, Setup, full_plan, quick_plan
 from edge_bench.result import BenchResult, RunnerRecord, read_result, write_result
 from edge_bench.runner.choose import APP, AUTO, RUNNERS, choose_runner
@@ -47,7 +47,7 @@ from edge_bench.targets.facts import DeviceFacts, cpus_of
 from fiqa import cli
 from fiqa.errors import InputError
 from fiqa.files import refuse_existing, require_writable
-from fiqa.labels import read_labels
+from fiqa.labels import evenly, read_labels
 from fiqa.manifest import tool_versions
 from fiqa.score import read_spec
 from quantize.guard import GuardPolicy
@@ -137,7 +137,7 @@ def _begin(
         tools["adb"] = adb_version()
     # An emulated core is to give this machine's scores for every picture, not for a sample.
     count = len(chosen.rows)
-    canary = spread(count, count if target.kind == "emulated" else CANARY)
+    canary = evenly(count, count if target.kind == "emulated" else CANARY)
     return BenchResult(
         schema=1,
         id=Path(target.folder).name.removeprefix("fiqa-bench-"),

@@ -22,15 +22,15 @@ import numpy as np
 
 from fiqa import cli
 from fiqa.contract import Bytes, load_picture
-from fiqa.detector import SIZE, Detection, Detector, intersection_over_union, packaged_model, shrink
+from fiqa.detector import Detection, Detector, intersection_over_union, looks, packaged_model
 from fiqa.engines import open_engine
 from fiqa.errors import InputError
 from fiqa.files import refuse_existing, write_json
 from fiqa.label_files import PICTURE_ENDINGS
 from fiqa.manifest import manifest_in, split_artifact, tool_versions, write_artifact
 from fiqa.progress import Progress
-from quantize.ai_edge import _load
-from quantize.flatbuffer import op_name, read_model, to_bytes
+from quantize.ai_edge import load_quantiser
+from quantize.flatbuffer import op_name, read_model, tensor_name, to_bytes
 from quantize.muted import muted
 
 COMPARED, CALIBRATED = 200, 40
@@ -91,16 +91,12 @@ def _choose(folder: Path) -> tuple[list[Bytes], list[Bytes]]:
 
 
 def _padded(path: Path) -> Bytes:
-    """As the detector is shown a picture: shrunk into the square, black beside it."""
-    picture = load_picture(path)
-    shown = shrink(picture, min(max(picture.shape[:2]), SIZE))
-    square = np.zeros((SIZE, SIZE, 3), np.uint8)
-    square[: shown.shape[0], : shown.shape[1]] = shown
-    return square
+    """As the detector is first shown a picture: whole, in the square, black beside it."""
+    return next(looks(load_picture(path))).pixels
 
 
 def _all() -> Recipe:
-    _load()
+    load_quantiser()
     from ai_edge_quantizer import recipe
 
     return list(recipe.static_wi8_ai8())
@@ -114,15 +110,14 @@ def _all_but_heads(body: bytes) -> Recipe:
         output = graph.tensors[operator.outputs[0]]
         kind = op_name(model, operator)
         if "CONV" in kind and output.shape[-1] in HEAD_CHANNELS:
-            name = output.name.decode() if isinstance(output.name, bytes) else output.name
-            only = {"regex": re.escape(name), "operation": kind}
+            only = {"regex": re.escape(tensor_name(output)), "operation": kind}
             recipe.append(only | {"algorithm_key": "no_quantize", "op_config": {}})
     return recipe
 
 
 def _quantised(body: bytes, recipe: Recipe, calibration: list[Bytes]) -> bytes:
     with muted():
-        quantizer = _load().quantizer.Quantizer(bytearray(body))
+        quantizer = load_quantiser().quantizer.Quantizer(bytearray(body))
         quantizer.load_quantization_recipe(recipe)
         inputs = [{"image": one[None].astype(np.float32)} for one in calibration]
         found = [quantizer.calibrate({"serving_default": [one]}) for one in inputs]

@@ -166,6 +166,11 @@ def read_labels(
     )
 
 
+def evenly(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` numbers below `count`, evenly apart."""
+    return [round(step) for step in np.linspace(0, count - 1, min(count, wanted))]
+
+
 def draw_split(person: str, shares: dict[str, float], seed: int = 0) -> str:
     """The split a person falls into, by a hash of the name: the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{person}".encode()).digest()

@@ -23,12 +23,12 @@ def cast_to_fp16(data: bytes) -> bytes:
 
 def weights_to_int8(data: bytes) -> bytes:
     """Weights in 8 bits, activations float and rounded as they come: TFLite's dynamic range."""
-    return _quantized(data, _load().recipe.dynamic_wi8_afp32())
+    return _quantized(data, load_quantiser().recipe.dynamic_wi8_afp32())
 
 
 def quantise_all(data: bytes, ranges: Mapping[str, Range], takes: str) -> bytes:
     """Everything in 8 bits, activations by `ranges`; the picture as uint8, int8 or float."""
-    aeq = _load()
+    aeq = load_quantiser()
     manager = aeq.recipe_manager.RecipeManager()
     manager.add_static_config(
         regex=EVERYTHING,
@@ -55,7 +55,7 @@ def _as_statistics(covered: Range) -> dict[str, Any]:
 
 
 def _fp16_recipe() -> list[dict[str, Any]]:
-    aeq = _load()
+    aeq = load_quantiser()
     manager = aeq.recipe_manager.RecipeManager()
     manager.add_quantization_config(
         regex=EVERYTHING,
@@ -76,7 +76,7 @@ def _fp16_recipe() -> list[dict[str, Any]]:
 def _quantized(
     data: bytes, recipe: list[dict[str, Any]], ranges: dict[str, Any] | None = None
 ) -> bytes:
-    aeq = _load()
+    aeq = load_quantiser()
     with muted():
         quantizer = aeq.quantizer.Quantizer(bytearray(data))
         quantizer.load_quantization_recipe(recipe)
@@ -84,7 +84,8 @@ def _quantized(
     return to_bytes(read_model(bytes(result.quantized_model)))  # constants inside again
 
 
-def _load() -> Any:
+def load_quantiser() -> Any:
+    """ai-edge-quantizer, or an error that tells how to get it."""
     try:
         with muted():
             import ai_edge_quantizer

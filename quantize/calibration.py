@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import InputError
-from fiqa.labels import LabelSet, read_labels
+from fiqa.labels import LabelSet, evenly, read_labels
 from fiqa.manifest import DataRecord
 from quantize.deployable import BYTE_CENTRE
 from train.data import PictureBank
@@ -53,8 +53,8 @@ def calibration_from(labels: LabelSet, spec: PreprocessSpec) -> Calibration:
 
 def spread(labels: LabelSet, most: int) -> LabelSet:
     """At most so many rows, evenly from all over the set."""
-    places = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
-    return dataclasses.replace(labels, rows=tuple(labels.rows[place] for place in places))
+    rows = tuple(labels.rows[place] for place in evenly(len(labels), most))
+    return dataclasses.replace(labels, rows=rows)
 
 
 def read_pictures(labels: LabelSet, spec: PreprocessSpec) -> Tensor:

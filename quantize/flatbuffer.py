@@ -127,6 +127,11 @@ def op_name(model: Any, operator: Any) -> str:
     return f"{name}:{_text(kind.customCode)}" if name == "CUSTOM" else name
 
 
+def tensor_name(tensor: Any) -> str:
+    """Flatbuffers give bytes, the object API text."""
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+
+
 def type_name(tensor: Any) -> str:
     """float32, int8, ..."""
     return _names("TensorType").get(tensor.type, f"unknown_{tensor.type}").lower()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from quantize.aten import CONV, LINEAR, argument, calls, constant, set_weights, tidy
+from quantize.aten import CONV, LINEAR, argument, calls, constant, tidy
 from quantize.corrections import fit_channels
 from quantize.integer_places import PICTURE, Range, range_of
 from quantize.recipes import Quantised
@@ -64,33 +64,22 @@ class LearnedIntegers(nn.Module):
         walk = Walk(rounds_weights=True, stored=rounded, constants=self._constant)
         return walk.run(self.graph, pictures)
 
+    @torch.no_grad()
     def quantised(self) -> Quantised:
         """What was learned, as quantisation after training gives it."""
         graph = copy.deepcopy(self.graph)
+        for name in self.places:
+            value_of(graph, name).copy_(self._constant(name))
         ends = (self.ends * self.stretch.exp()).tolist()
         ranges = self.fixed | {name: Range(*ends[at]) for name, at in self.tensors.items()}
-        with torch.no_grad():
-            for node in calls(graph, CONV, LINEAR):
-                found = [self._learned(graph, node, at) for at in (1, 2)]
-                if found[0] is not None:
-                    set_weights(graph, node, found[0], found[1])
-        mended = fit_channels(graph, ranges)
+        mended = self.start.mended_channels + fit_channels(graph, ranges)
         tidy(graph)
-        mended += self.start.mended_channels
         return dataclasses.replace(self.start, module=graph, ranges=ranges, mended_channels=mended)
 
-    def _learned(self, graph: GraphModule, node: Node, place: int) -> Tensor | None:
-        source = argument(node, place)
-        if constant(graph, source) is None:
-            return None
-        value = self._constant(target_of(source))
-        return constant(graph, source) if value is None else value.detach()
-
-    def _constant(self, name: str) -> Tensor | None:
-        at = self.places.get(name)
-        if at is None:
-            return None
-        return value_of(self.graph, name) + self.units[at] * self.moves[at]
+    def _constant(self, name: str) -> Tensor:
+        """A weight or bias as it is now; what does not learn, as it is in the graph."""
+        value, at = value_of(self.graph, name), self.places.get(name)
+        return value if at is None else value + self.units[at] * self.moves[at]
 
 
 def target_of(node: Any) -> str:

@@ -68,8 +68,8 @@ class IntegerTask:
 
     def validate(self, learner: nn.Module) -> dict[str, float]:
         """How far scores lie from the float ones on average; "score" is the negative mean."""
-        shifts = {}
+        shifts, device = {}, next(learner.parameters()).device
         for name, seen in self.validation.items():
-            found = torch.cat([learner(part) for part in batches(seen)])
+            found = torch.cat([learner(part.to(device)).cpu() for part in batches(seen)])
             shifts[f"{name}_shift"] = float((found - self.wanted[name]).abs().mean())
         return {"score": -float(np.mean(list(shifts.values())))} | shifts

@@ -72,9 +72,8 @@ class Quantised:
 
     @property
     def facts(self) -> dict[str, object]:
-        gates = list(self.gates_at)
         return dataclasses.asdict(self.recipe) | {
-            "gates_at": gates,
+            "gates_at": list(self.gates_at),
             "mended_channels": self.mended_channels,
         }
 

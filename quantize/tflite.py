@@ -19,7 +19,7 @@ from fiqa.manifest import TensorSpec
 from quantize.ai_edge import quantise_all
 from quantize.convert import to_tflite
 from quantize.deployable import INPUT, OUTPUT, Deployable
-from quantize.flatbuffer import input_and_output, op_name, read_model, type_name
+from quantize.flatbuffer import input_and_output, op_name, read_model, tensor_name, type_name
 from quantize.integer_places import PICTURE, Range, range_of
 from quantize.muted import muted
 from quantize.recipes import Quantised
@@ -166,7 +166,7 @@ def _computed(float_file: bytes) -> set[str]:
     indices = {index for operator in graph.operators for index in operator.outputs}
     indices.update(graph.inputs)
     tensors = [graph.tensors[index] for index in sorted(indices)]
-    return {_name(one) for one in tensors if type_name(one) == "float32"}
+    return {tensor_name(one) for one in tensors if type_name(one) == "float32"}
 
 
 def _moved(float_file: bytes) -> dict[str, str]:
@@ -174,11 +174,9 @@ def _moved(float_file: bytes) -> dict[str, str]:
     model = read_model(float_file)
     graph = model.subgraphs[0]
     return {
-        _name(graph.tensors[operator.outputs[0]]): _name(graph.tensors[operator.inputs[0]])
+        tensor_name(graph.tensors[operator.outputs[0]]): tensor_name(
+            graph.tensors[operator.inputs[0]]
+        )
         for operator in graph.operators
         if op_name(model, operator) in MOVING
     }
-
-
-def _name(tensor: Any) -> str:
-    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)

@@ -29,13 +29,14 @@ from edge_bench.runner.native import (
     check_clock,
     failure,
     fetch_answer,
+    last_line,
     options_of,
     too_long,
     words,
 )
 from edge_bench.runner.phone import APK, log_since
 from edge_bench.runner.request import Answer, Request
-from edge_bench.targets.base import Done, Target, no_space
+from edge_bench.targets.base import NO_SPACE, Done, Target, no_space
 from fiqa.files import sha256_file
 
 PACKAGE, ACTIVITY = "fiqa.app", "fiqa.app/.BenchActivity"
@@ -150,7 +151,7 @@ def _start(target: Target, arguments: list[str]) -> None:
     said = done.out + done.err
     if done.status or "Error" in said:
         raise RunnerError(
-            f"the app cannot be started on {target.name}: {_last(said)}",
+            f"the app cannot be started on {target.name}: {last_line(said)}",
             expected="the app of this version",
             fix="install it anew: --apk FILE",
         )
@@ -188,7 +189,7 @@ def _installed_sha256(target: Target) -> str:
 
 def refusal_of(done: Done, name: str) -> DeviceError:
     """Why the package manager did not install the app."""
-    said = _last(done.out + done.err)
+    said = last_line(done.out + done.err)
     if "INSUFFICIENT_STORAGE" in said:
         return no_space(f"the app cannot be installed on {name}: {said}")
     kind, fix = next(
@@ -199,15 +200,11 @@ def refusal_of(done: Done, name: str) -> DeviceError:
 
 
 def _run_as_refused(done: Done, target: Target) -> DeviceError:
-    said = _last(done.err + done.out)
-    if "No space left" in said:
+    said = last_line(done.err + done.out)
+    if NO_SPACE in said:
         return no_space(f"the app's folder on {target.name}: {said}")
     return RunnerError(
         f"run-as {PACKAGE} is refused on {target.name}: {said}",
         expected="the app, installed from a debuggable build, as make apk makes it",
         fix="install it: --apk FILE; or leave --runner out",
     )
-
-
-def _last(said: str) -> str:
-    return (said.strip().splitlines() or ["no word"])[-1][:200]

@@ -182,7 +182,7 @@ def failure(done: Done, request: Request, name: str, cause: str = "") -> DeviceE
             expected="a runner that ends with 0",
             fix=FIXES[done.status],
         )
-    last = cause or ((done.err + done.out).strip().splitlines() or ["no word"])[-1][:200]
+    last = cause or last_line(done.err + done.out)
     if done.status in CANNOT_EXECUTE:
         return WrongAbi(
             f"the runner cannot be started on {name}: {last}",
@@ -203,6 +203,10 @@ def failure(done: Done, request: Request, name: str, cause: str = "") -> DeviceE
         expected="0, or a stage of its own",
         fix="leave --runner out to use ours",
     )
+
+
+def last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["no word"])[-1][:200]
 
 
 def too_long(request: Request, name: str) -> DeviceTimeout:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from edge_bench.errors import WrongAbi
 from edge_bench.result import RunnerRecord
-from edge_bench.runner.apk import library_in
+from edge_bench.runner.apk import LIBRARY, library_in
 from edge_bench.runner.build import elf_abi
 from edge_bench.runner.native import Options, call_runner, words
 from edge_bench.runner.request import Answer, Request
 from edge_bench.targets.base import Done, Target
 from fiqa.files import sha256_file
 
-APK, LIBRARY, MAIN = "fiqa.apk", "libtensorflowlite_jni.so", "fiqa.bench.Main"
+APK, MAIN = "fiqa.apk", "fiqa.bench.Main"
 ABIS = {"arm64-v8a": "aarch64", "armeabi-v7a": "armv7", "x86_64": "x86_64"}  # Android's: ours
 ABORTED, KILLED = 134, 137  # 128 + SIGABRT, SIGKILL: Android tells the cause in its log alone
 MARKED = 'log -t fiqa "$0"; exec "$@"'  # what the log tells behind this is ours

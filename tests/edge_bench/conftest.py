@@ -19,9 +19,10 @@ from edge_bench.runner.native import LIBRARY, RUNNER, NativeRunner
 from edge_bench.runner.request import Request
 from edge_bench.targets.adb import AdbTarget
 from quantize import graph
-from tests.doubles import adb_lab, arm_root, tiny_models
+from tests.doubles import adb_lab, arm_root, tiny_models, twin_models
 from tests.doubles.adb_lab import Lab, PhoneDouble
 from tests.doubles.board import running_board
+from tests.doubles.picture_sets import write_set
 
 PICTURES = 24
 names = itertools.count()
@@ -89,6 +90,18 @@ def board(
     with running_board(root, folder / "sshd") as command:
         monkeypatch.setenv("FIQA_SSH_COMMAND", command)
         yield root
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled set of tiny pictures."""
+    return write_set(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A float model and an INT8 one."""
+    return twin_models.write_twins(tmp_path_factory.mktemp("twins"))
 
 
 @dataclass(frozen=True)

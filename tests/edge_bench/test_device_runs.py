@@ -24,17 +24,11 @@ from fiqa.errors import InputError, MissingDependencyError
 from fiqa.files import sha256_file
 from tests.doubles import arm_root, twin_models
 from tests.doubles.adb_lab import PhoneDouble
-from tests.doubles.picture_sets import write_set
 from tests.edge_bench.conftest import Bench
 
 pytestmark = pytest.mark.device
 
 QUICK = ("--blocks", "2", "--runs", "4", "--quick", "--quiet")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("faces"))
 
 
 @pytest.fixture(scope="module")

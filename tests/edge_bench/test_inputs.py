@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from edge_bench import session
-from edge_bench.inputs import choose_pictures, read_models, scores_of, spread
+from edge_bench.inputs import choose_pictures, read_models, scores_of
 from edge_bench.plan import Setup
 from edge_bench.session import Session, distinct_paths
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import ArtifactError
-from fiqa.labels import read_labels
+from fiqa.labels import evenly, read_labels
 from fiqa.manifest import TensorSpec, split_artifact
 from fiqa.runtime import to_tensor
 from tests.doubles import bench_results, tiny_models
@@ -81,9 +81,9 @@ def test_a_limit_spreads_over_the_set(tmp_path: Path) -> None:
 
 
 def test_numbers_are_spread_without_repeating() -> None:
-    assert spread(3, 16) == [0, 1, 2]
-    assert spread(1000, 3) == [0, 500, 999]
-    assert len(set(spread(17, 16))) == 16
+    assert evenly(3, 16) == [0, 1, 2]
+    assert evenly(1000, 3) == [0, 500, 999]
+    assert len(set(evenly(17, 16))) == 16
 
 
 def test_raw_outputs_become_scores_by_scale_and_zero_point() -> None:

@@ -42,15 +42,14 @@ from edge_bench.errors import (
 from edge_bench.inputs import read_models
 from edge_bench.plan import Setup
 from edge_bench.result import BenchResult, read_result
-from edge_bench.runner.apk import BUILT, library_in
+from edge_bench.runner.apk import BUILT, LIBRARY, library_in
 from edge_bench.runner.app import FOLDER, PACKAGE, AppRunner
-from edge_bench.runner.phone import APK, LIBRARY, PhoneRunner
+from edge_bench.runner.phone import APK, PhoneRunner
 from edge_bench.runner.request import Request
 from edge_bench.summary import summarise_result
 from edge_bench.targets.adb import AdbTarget
-from tests.doubles import adb_lab, arm_root, art, tiny_models, twin_models
+from tests.doubles import adb_lab, arm_root, art, tiny_models
 from tests.doubles.adb_lab import Lab, PhoneDouble
-from tests.doubles.picture_sets import write_set
 from tests.edge_bench.conftest import names, pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.device]  # some seconds a start of the ARM JVM
@@ -157,16 +156,6 @@ def app(android: PhoneDouble, apk: Path, tmp_path: Path) -> Iterator[PhoneBench]
 
 
 # ---------------------------------------------------------------- whole benchmarks
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("faces"))
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return twin_models.write_twins(tmp_path_factory.mktemp("twins"))
 
 
 def measured(

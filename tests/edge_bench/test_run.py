@@ -26,7 +26,7 @@ from edge_bench.targets.base import Target
 from fiqa.contract import load_picture
 from fiqa.labels import read_labels
 from fiqa.runtime import Scorer
-from tests.doubles import bench_results, tiny_models, twin_models
+from tests.doubles import bench_results, tiny_models
 from tests.doubles.picture_sets import write_set
 
 pytestmark = pytest.mark.skipif(
@@ -34,16 +34,6 @@ pytestmark = pytest.mark.skipif(
     reason="--target local measures on 64-bit Linux",
 )
 VAL = 24  # pictures of the split val
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("faces"))
-
-
-@pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return twin_models.write_twins(tmp_path_factory.mktemp("twins"))
 
 
 def bench(models: list[Path], data: Path, out: Path, *more: str) -> int:
