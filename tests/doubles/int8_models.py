@@ -10,7 +10,7 @@ import numpy as np
 
 from fiqa.engines import open_engine
 from fiqa.manifest import manifest_in, read_artifact, split_artifact, write_artifact
-from quantize.ai_edge import _load
+from quantize.ai_edge import load_quantiser
 from quantize.flatbuffer import op_name, read_model, schema, to_bytes
 from quantize.muted import muted
 
@@ -20,7 +20,7 @@ def write_int8(path: Path, source: Path, pictures: np.ndarray, *, keep_means: bo
     data = read_artifact(source)
     manifest, (body, _) = manifest_in(data, source), split_artifact(data, source.name)
     body = body if keep_means else pooling_as_convolutions(body)
-    aeq = _load()
+    aeq = load_quantiser()
     from ai_edge_quantizer import recipe
 
     reals = [manifest.preprocess.normalise(one[None]) for one in pictures]

@@ -93,8 +93,8 @@ def android(
     yield running_android
     running_android.set()
     running_android.leave()
-    for name in ("app", "data", "system/packages"):
-        shutil.rmtree(running_android.root / "data" / name)
+    for name in ("app", "data", "system/packages", "local/tmp/fiqa-bench"):
+        shutil.rmtree(running_android.root / "data" / name, ignore_errors=True)
         (running_android.root / "data" / name).mkdir()
 
 
