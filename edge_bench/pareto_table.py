@@ -246,7 +246,11 @@ def table_of(found: Pareto) -> str:
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     aim = found.aim
     names = f" ({aim.model}, against {aim.reference})" if aim.model else ""
-    notes = [f"Aim: {aim.status}: {aim.reason}{names}."]
+    training = found.rows[0].training
+    epochs = " + ".join(map(str, training.epochs))
+    shown = "all" if not any(training.pictures) else f"{max(training.pictures)}"
+    notes = [f"Training: {epochs} epochs, {shown} pictures each."]
+    notes += [f"Aim: {aim.status}: {aim.reason}{names}."]
     if found.missing:
         notes.append(f"Not made: {', '.join(found.missing)}.")
     return "\n\n".join([text, *notes]) + "\n"
