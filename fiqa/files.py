@@ -38,7 +38,9 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}", expected="a readable file"
+            f"{path} cannot be read: {error.strerror}",
+            expected="a readable file",
+            fix="check the path and its rights",
         ) from error
 
 

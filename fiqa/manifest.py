@@ -190,6 +190,7 @@ def read_artifact(path: Path) -> bytes:
         raise InputError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
             expected="a .tflite or .onnx file, or a .mlpackage folder",
+            fix="check the path",
         )
     return read_bytes(path)
 
@@ -289,7 +290,9 @@ def _split_tflite(data: bytes, name: str) -> tuple[bytes, bytes | None]:
         if not zipfile.is_zipfile(io.BytesIO(data)):
             return data, None
         raise ManifestError(
-            f"{name}: its embedded files are damaged: {error}", expected="a whole .tflite file"
+            f"{name}: its embedded files are damaged: {error}",
+            expected="a whole .tflite file",
+            fix="fetch or make it again",
         ) from error
 
 

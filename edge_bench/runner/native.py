@@ -246,9 +246,15 @@ def read_answer(path: Path, run_id: str, request: Request) -> Answer:
     if request.mode == "time" and timed < request.runs:
         raise ResultError(f"{timed} timed runs", expected=f"{request.runs}", fix="run again")
     if any(not 0 < sample < answer.elapsed_us for sample in answer.samples_us):
-        raise ResultError("a time that is not within the whole", expected="times above 0")
+        raise ResultError(
+            "a time that is not within the whole", expected="times above 0", fix="run again"
+        )
     if sum(answer.samples_us) > answer.elapsed_us:
-        raise ResultError("single times add up to more than the whole", expected="a sound clock")
+        raise ResultError(
+            "single times add up to more than the whole",
+            expected="a sound clock",
+            fix="run again; if it stays so, measure accuracy only, with --runs 0",
+        )
     return answer
 
 
