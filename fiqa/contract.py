@@ -263,7 +263,7 @@ def _from_deep_gray(values: NDArray[Any], name: str) -> Bytes:
             expected="8- or 16-bit pictures",
             fix="save it as PNG or JPEG",
         )
-    high_byte = (values.astype(np.int64) >> 8).astype(np.uint8)
+    high_byte = (values >> 8).astype(np.uint8)
     return np.repeat(high_byte[..., None], 3, axis=2)
 
 

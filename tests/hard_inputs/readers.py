@@ -171,7 +171,7 @@ def change_parquet(path: Path, rng: Random) -> None:
         table = table.remove_column(place)
     else:
         hostile = rng.choice(
-            (None, b"\xff\xfe", [1, [2]], {"a": 1}, 2**62, -1.0, float("nan"), True, "x" * 100_000,
+            (None, b"\xff\xfe", [1, 2], {"a": 1}, 2**62, -1.0, float("nan"), True, "x" * 100_000,
              "../a.png", "\0", "é" * 200, "1 2 3 4 5", "1e400 0 1 1")
         )  # fmt: skip
         changed = [hostile] * len(values) if way == 2 else [*values[:-1], hostile]

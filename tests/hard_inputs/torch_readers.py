@@ -34,6 +34,10 @@ from train.run_state import STATE, RunState, load_state, save_state
 from train.weight_files import read_tensors
 
 SIZE = 32
+OTHERS = (  # a giant, and networks that take few sizes
+    "vit_giant_patch14_reg4_dinov2", "xcit_nano_12_p16_224", "resmlp_12_224",
+    "swin_tiny_patch4_window7_224", "mobilenetv3_small_100", f"{TINY}.no_head_norm",
+)  # fmt: skip
 SPEC = PreprocessSpec(size=SIZE)
 
 
@@ -54,7 +58,9 @@ def make_checkpoint(folder: Path) -> list[Path]:
 def change_checkpoint(path: Path, rng: Random) -> None:
     """The manifest; or the weights' header, in half of all cases with a hash made right again."""
     if path.name == SIDECAR:
-        _write(path, damage.json_changed(path.read_bytes(), rng))
+        text = damage.json_changed(path.read_bytes(), rng)
+        name = rng.choice((TINY, TINY, TINY, *OTHERS)).encode()
+        _write(path, text.replace(TINY.encode(), name))
         return
     _write(path, damage.safetensors_changed(path.read_bytes(), rng))
     if rng.random() < 0.5:

@@ -1,9 +1,9 @@
 """In a child process: make inputs, read them, and tell of each how that ended.
 
-    python -m tests.hard_inputs.worker READER FIRST COUNT FOLDER
+    python -m tests.hard_inputs.worker FOLDER READER:FIRST:COUNT ...
 
-One JSON line an input, written before the next begins. A process that dies or hangs leaves the
-number of the input that killed it, and the file itself, behind in FOLDER.
+One JSON line an input, written before the next begins: whoever reads them knows which input a
+process died or hung over. Its file then lies in FOLDER/READER.
 """
 
 from __future__ import annotations
@@ -25,21 +25,29 @@ from tests.hard_inputs.readers import READERS, Reader
 
 MEMORY_BYTES = 2 * 1024**3  # of addresses that one input may take, over what the libraries took
 RESIDENT_KB = 768 * 1024  # the same of memory in use; a child process of the reader's too
+UNLIMITED = resource.getrlimit(resource.RLIMIT_AS)
 
 
 def main() -> None:
-    name, first, count, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     logging.disable()
     warnings.simplefilter("ignore")
+    folder, *jobs = sys.argv[1:]
+    for job in jobs:
+        name, first, count = job.split(":")
+        read_all(name, range(int(first), int(first) + int(count)), Path(folder) / name)
+
+
+def read_all(name: str, numbers: range, folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, UNLIMITED)
     reader = find(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     paths = reader.make(folder)
     for path in paths:  # valid files are read, and libraries loaded, before memory is counted
         reader.read(path)
     _limit_memory()
     valid = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    say("ready")
-    for number in range(first, first + count):
+    say({"reader": name})
+    for number in numbers:
         harm(reader, name, number, paths)
         before = _resident_kb()
         end = outcome(reader, path_of(name, number, paths))
@@ -49,6 +57,14 @@ def main() -> None:
         for path, data in valid.items():
             if not path.is_file() or path.read_bytes() != data:
                 path.write_bytes(data)
+
+
+def make_input(name: str, number: int, folder: Path) -> Path:
+    """The input of that number as a file, among the valid files it was made from."""
+    folder.mkdir(parents=True)
+    paths = find(name).make(folder)
+    harm(find(name), name, number, paths)
+    return path_of(name, number, paths)
 
 
 def find(name: str) -> Reader:
