@@ -8,7 +8,7 @@ STUDENT := build/demo/chain/student
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow apk dist check format constraints clean
+.PHONY: help setup demo test test-slow fuzz apk dist check format constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: setup ## run the tests that need nothing but this machine
 
 test-slow: setup ## run the tests marked slow or device
 	$(PY) -m pytest -m "slow or device" $(ARGS) || test $$? -eq 5 # 5: no test has these marks
+
+fuzz: setup ## a thousand harmed files of each reader; ARGS="--reader pictures --first 5000"
+	$(PY) -m tests.hard_inputs.fuzz $(ARGS)
 
 check: setup ## check format, lint and types
 	$(PY) -m ruff format --check .

@@ -70,11 +70,17 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         if as_json:
             _print_document({"status": "done" if outcome.ok else "no"} | outcome.document)
         elif outcome.text:
-            print(outcome.text)
+            print(_printable(outcome.text))
         sys.stdout.flush()
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE if outcome.ok else ANSWER_IS_NO
+
+
+def _printable(text: str) -> str:
+    """Names of files may hold bytes that are no text, or signs that this terminal lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _print_document(document: dict[str, Any]) -> None:

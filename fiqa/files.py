@@ -16,6 +16,9 @@ from typing import Any
 from fiqa.errors import InputError, OutputError
 
 
+BYTES_OF_NAMES = "surrogateescape"  # how Python holds what in a file's name is no text
+
+
 def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
