@@ -184,7 +184,8 @@ def _misfits(result: BenchResult) -> Iterator[str]:
     setups, models, count = len(result.plan.setups), len(result.models), result.pictures.count
     if not models:
         yield "it has no models"
-    for one in (*result.passes, *result.blocks, *result.counts):
+    parts: tuple[ScorePass | Block | Count, ...] = (*result.passes, *result.blocks, *result.counts)
+    for one in parts:
         if not (0 <= one.setup < setups and 0 <= one.model < models):
             yield f"setup {one.setup} or model {one.model} does not exist"
     for scored in result.passes:

@@ -15,7 +15,6 @@ from typing import Any
 
 from fiqa.errors import InputError, OutputError
 
-
 BYTES_OF_NAMES = "surrogateescape"  # how Python holds what in a file's name is no text
 
 

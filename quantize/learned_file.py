@@ -120,7 +120,10 @@ def _rebuilt(
     wanted: dict[str, tuple[int, ...]] = {"ranges": (len(stored), 2)}
     for number, node in enumerate(layers):
         weight, bias = known_weights(graph, node)
-        wanted |= {f"{number:03}.weight": tuple(weight.shape), f"{number:03}.bias": tuple(bias.shape)}
+        wanted |= {
+            f"{number:03}.weight": tuple(weight.shape),
+            f"{number:03}.bias": tuple(bias.shape),
+        }
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if found != wanted:
         different = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))

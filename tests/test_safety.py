@@ -22,14 +22,49 @@ PACKAGES = ("fiqa", "train", "quantize", "export", "edge_bench", "android_demo")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # They unpickle, or run what they read.
-RUNS_FILES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
-              "pandas", "code", "runpy", "imp"}  # fmt: skip
-SAFE_LOADS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False),
-              "numpy.load": ("allow_pickle", False)}  # fmt: skip
-UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "torch.jit.load", "torch.package.PackageImporter",
-                "torch.hub.load", "yaml.load", "np.fromregex", "zipfile.ZipFile.extractall"}  # fmt: skip
-REACHES_OUT = {"urllib", "http", "requests", "httpx", "aiohttp", "socket", "ftplib", "smtplib", "ssl",
-               "huggingface_hub", "websockets"}  # fmt: skip
+RUNS_FILES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "pandas",
+    "code",
+    "runpy",
+    "imp",
+}
+SAFE_LOADS = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+}
+UNSAFE_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "torch.jit.load",
+    "torch.package.PackageImporter",
+    "torch.hub.load",
+    "yaml.load",
+    "np.fromregex",
+}
+REACHES_OUT = {
+    "urllib",
+    "http",
+    "requests",
+    "httpx",
+    "aiohttp",
+    "socket",
+    "ftplib",
+    "smtplib",
+    "ssl",
+    "huggingface_hub",
+    "websockets",
+}
 ASKED_FOR = {  # who may, and what the user said to ask for it
     "train/start_weights.py": {"urllib", "ssl", "huggingface_hub"},  # --init timm, else not
 }
@@ -108,7 +143,7 @@ COMMANDS = {
     "train.evaluate": "a.onnx --data faces --out evaluated --baseline a.tflite",
     "edge_bench.report": "bench.json --out report.html",
     "edge_bench.compare": "bench.json bench.json",
-    "edge_bench.run": "--artifact a.tflite --data faces --target local --quick --runs 0 --out b.json",
+    "edge_bench.run": "--artifact a.tflite --data faces --target local --runs 0 --out b.json",
     "train.synth": "--out drawn --identities 3 --per-identity 2 --size 96 --workers 1",
 }
 

@@ -1,4 +1,4 @@
-"""Whose files a native runtime sees: ours once their hash is right, foreign ones first in a child."""
+"""What native runtimes see: ours once the hash is right, foreign models first in a child."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def _end(reader: str, found: dict[str, Any]) -> End:
     if "fault" in found:
         says = "\n".join((found["fault"], found.get("trace", "")))
         return End(reader, number, "fault", says)
-    return End(reader, number, "refused" if "refused" in found else "read", found.get("refused", ""))
+    return End(
+        reader, number, "refused" if "refused" in found else "read", found.get("refused", "")
+    )
 
 
 def main() -> int:

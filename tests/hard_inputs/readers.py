@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -110,7 +109,7 @@ def make_label_files(folder: Path) -> list[Path]:
         "short.csv": HEADER.replace("image", "bioguide") + rows.replace("2 2 10 10", ""),
         "columns.csv": "path;mos;x;y;w;h\n" + "".join(f"{n};{n}0;1;1;9;9\n" for n in range(6)),
         "bare.csv": "".join(f"{n},{50 + n}\n" for n in range(6)),
-        "g/mos_val_rating.csv": "img_name,mos\n" + "".join(f"{n},0.{i}\n" for i, n in enumerate(NAMES)),
+        "g/mos_val_rating.csv": "img_name,mos\n" + "".join(f"{n}.png,0.{n}\n" for n in range(6)),
         "d/labels.csv": HEADER + rows,
         "d/dataset.json": json.dumps({"schema": 1, "root": "", "people": {"a": [1]}}),
     }  # fmt: skip
@@ -390,9 +389,7 @@ READERS: dict[str, Reader] = {
     "ours": Reader(make_ours, change_ours, read_ours),
     "tflite": Reader(make_foreign_tflite, rewrite(damage.tflite_changed), read_foreign, 60),
     "onnx": Reader(make_foreign_onnx, rewrite(damage.protobuf_changed), read_foreign, 60),
-    "tflite_graph": Reader(
-        make_foreign_tflite, rewrite(damage.tflite_changed), read_tflite_graph
-    ),
+    "tflite_graph": Reader(make_foreign_tflite, rewrite(damage.tflite_changed), read_tflite_graph),
     "onnx_graph": Reader(make_foreign_onnx, rewrite(damage.protobuf_changed), read_onnx_graph),
     "mlpackage": Reader(make_package, change_package, read_package),
     "bench": Reader(make_results, rewrite(damage.json_changed), read_bench),

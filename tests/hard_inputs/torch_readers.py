@@ -1,4 +1,4 @@
-"""Readers that need torch: checkpoints, foreign weights, learned integers, and runs to go on with."""
+"""Readers that need torch: checkpoints, foreign weights, learned integers, runs to resume."""
 
 from __future__ import annotations
 
@@ -293,7 +293,9 @@ def _change_npz(path: Path, rng: Random) -> None:
         )  # fmt: skip
     np.savez(path, **arrays)
     if way == 2:
-        shape = rng.choice(("10000000000000,", "-1,", "1.5,", "9, 4, 9999999999", "'a',", "(9)" * 99))
+        shape = rng.choice(
+            ("10000000000000,", "-1,", "1.5,", "9, 4, 9999999999", "'a',", "(9)" * 99)
+        )
         descr = rng.choice(("'<f4'", "'|O'", "'<f99'", "[('a', '<f4')]", "None"))
         text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': ({shape}), }}\n"
         head = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
