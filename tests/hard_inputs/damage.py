@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -169,6 +170,15 @@ def csv_changed(text: bytes, rng: Random) -> bytes:
     else:
         out.write("\n".join(rng.choice((",", ";", "\t")).join(row) for row in rows))
     return out.getvalue().encode(rng.choice(("utf-8", "utf-8-sig", "utf-16")), "surrogatepass")
+
+
+def words_changed(text: bytes, rng: Random) -> bytes:
+    """One word, whatever it means, is another."""
+    places = list(re.finditer(rb"[^\s=:]+", text))
+    start, end = rng.choice(places).span()
+    others = (str(value).encode("utf-8", "replace") for value in HOSTILE)
+    new = rng.choice((*others, "²٣".encode(), b"9" * 5000, rng.choice(places)[0], b"\\q"))
+    return text[:start] + new + text[end:]
 
 
 # ---------------------------------------------------------------- binary formats

@@ -20,8 +20,10 @@ from edge_bench.plan import Setup
 from edge_bench.report import WRITERS, _read
 from edge_bench.runner.apk import find_apk, library_in
 from edge_bench.runner.build import elf_abi
-from edge_bench.runner.native import read_answer
+from edge_bench.runner.native import failure, read_answer
 from edge_bench.runner.request import Answer, RawTensor, Request
+from edge_bench.targets.base import Done
+from edge_bench.targets.facts import cpus_of, parse_facts, parse_moment
 from fiqa import Scorer
 from fiqa.contract import Box, PreprocessSpec, check_picture, load_picture
 from fiqa.files import write_json
@@ -364,6 +366,25 @@ def read_record(path: Path) -> object:
     return read_answer(path, "r1", request)
 
 
+def make_device_words(folder: Path) -> list[Path]:
+    """What a device says: its facts, and a runner's last words."""
+    from tests.edge_bench.test_facts import PIXEL
+
+    (folder / "facts.txt").write_text(PIXEL)
+    (folder / "words.txt").write_text('{"stage": "library", "message": "cannot \\"open\\""}')
+    return [folder / "facts.txt", folder / "words.txt"]
+
+
+def read_device_words(path: Path) -> object:
+    text = path.read_bytes().decode(errors="replace")
+    if path.name == "facts.txt":
+        parse_moment(text)
+        facts = parse_facts(text, 1000.0, 1002.0)
+        return [cpus_of(cores, facts) for cores in ("big", "little", "all", "any")]
+    request = Request("time", "m", "p", "t", "NHWC", Setup(), runs=2)
+    return [str(failure(Done(status, "", text), request, "here")) for status in range(150)]
+
+
 def make_apk(folder: Path) -> list[Path]:
     import zipfile
 
@@ -394,5 +415,6 @@ READERS: dict[str, Reader] = {
     "mlpackage": Reader(make_package, change_package, read_package),
     "bench": Reader(make_results, rewrite(damage.json_changed), read_bench),
     "records": Reader(make_records, rewrite(damage.json_changed), read_record),
+    "device": Reader(make_device_words, rewrite(damage.words_changed), read_device_words),
     "apk": Reader(make_apk, rewrite(damage._set_number), read_apk),
 }

@@ -97,7 +97,7 @@ def outcome(reader: Reader, path: Path) -> dict[str, Any]:
         json.dumps(error.document()).encode()
         if missing:
             return {"fault": f"no {' and '.join(missing)}: {error}"}
-        return {"refused": type(error).__name__}
+        return {"refused": f"{type(error).__name__}: {error.found[:200]}"}
     except BaseException as error:
         lines = traceback.format_exception(error)
         return {"fault": f"{type(error).__name__}: {error}"[:300], "trace": "".join(lines)[-3000:]}
