@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.hard_inputs.readers import READERS
+from tests.hard_inputs.reader import NAMES
 from tests.hard_inputs.worker import make_input
 
-TORCH = ("checkpoint", "weights", "integers", "run_state", "run_folder")
-NAMES = (*READERS, *TORCH)
 START_S = 240.0  # to import torch and write valid files, on a busy machine
 PATIENCE_S = {"tflite": 60.0, "onnx": 60.0}  # for one input; these start a process each
 PATIENCE_ELSE_S = 20.0

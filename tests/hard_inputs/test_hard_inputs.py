@@ -10,7 +10,8 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 for module in ("ai_edge_litert", "onnx", "onnxruntime", "pyarrow"):
     pytest.importorskip(module, reason="needs the extra `export`")
 
-from tests.hard_inputs.fuzz import NAMES, End, Job, fuzz  # noqa: E402
+from tests.hard_inputs.fuzz import End, Job, fuzz  # noqa: E402
+from tests.hard_inputs.reader import NAMES  # noqa: E402
 
 EACH = 1000
 # Inputs of the default run: what starts a process an input, or takes long to begin with, has few.

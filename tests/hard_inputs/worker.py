@@ -21,7 +21,7 @@ from typing import Any
 
 from fiqa.errors import ToolkitError
 from tests.hard_inputs.damage import damaged
-from tests.hard_inputs.readers import READERS, Reader
+from tests.hard_inputs.reader import Reader, find
 
 MEMORY_BYTES = 2 * 1024**3  # of addresses that one input may take, over what the libraries took
 RESIDENT_KB = 768 * 1024  # the same of memory in use; a child process of the reader's too
@@ -65,14 +65,6 @@ def make_input(name: str, number: int, folder: Path) -> Path:
     paths = find(name).make(folder)
     harm(find(name), name, number, paths)
     return path_of(name, number, paths)
-
-
-def find(name: str) -> Reader:
-    if name in READERS:
-        return READERS[name]
-    from tests.hard_inputs.torch_readers import TORCH_READERS
-
-    return TORCH_READERS[name]
 
 
 def path_of(name: str, number: int, paths: Sequence[Path]) -> Path:
