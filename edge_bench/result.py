@@ -18,8 +18,10 @@ from fiqa.errors import ManifestError
 from fiqa.files import write_json
 from fiqa.manifest import DataRecord, TensorSpec
 from fiqa.records import check_schema, from_plain, read_json, to_plain
+from fiqa.vectors import LARGEST_VALUE
 
 SCHEMA = 1
+LONGEST_US = 1e13  # three months
 MOST_INSTRUCTIONS = 2**62  # of one inference
 
 # Where a number was made. A time that was emulated is never called a latency.
@@ -191,6 +193,9 @@ def _misfits(result: BenchResult) -> Iterator[str]:
     for scored in result.passes:
         if len(scored.scores) != count:
             yield f"{len(scored.scores)} scores of {count} pictures"
+    for scores in (*result.passes, *result.host_scores):
+        if any(abs(score) > LARGEST_VALUE for score in scores.scores):
+            yield "a score that cannot be"
     for known in (result.pictures.labels, result.pictures.people):
         if known is not None and len(known) != count:
             yield f"{len(known)} labels or people of {count} pictures"
@@ -200,8 +205,10 @@ def _misfits(result: BenchResult) -> Iterator[str]:
         if not 0 <= host.model < models or len(host.scores) != len(result.canary):
             yield "this machine's scores are not those of the canary"
     for block in result.blocks:
-        if block.runs < 1 or min((block.mean_us, *block.samples_us)) <= 0:
-            yield "a timed block without runs, or with a time not above zero"
+        times = (block.mean_us, *block.samples_us)
+        whole = (block.init_us, block.first_us, block.library_us, block.elapsed_us)
+        if block.runs < 1 or min(times) <= 0 or max(*times, *whole) > LONGEST_US:
+            yield "a timed block without runs, or with a time that cannot be"
     for each in result.counts:
         if not each.instructions or not all(0 < n < MOST_INSTRUCTIONS for n in each.instructions):
             yield "counts of instructions that cannot be"

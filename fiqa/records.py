@@ -18,6 +18,7 @@ from fiqa.errors import ManifestError
 
 Record = TypeVar("Record")
 
+MOST_BITS = 64
 MEND = "the file is damaged or foreign: make it again with its command"
 
 
@@ -153,6 +154,8 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         raise _mismatch(where, getattr(hint, "__name__", str(hint)), value)
     if hint is float and not math.isfinite(value):
         raise _mismatch(where, "a finite number", value)
+    if hint is int and value.bit_length() > MOST_BITS:  # it would become no float
+        raise _mismatch(where, f"an integer of {MOST_BITS} bits", value)
     return value
 
 
