@@ -6,9 +6,10 @@ EXTRAS := litert,train,export,bench,scale,docs,dev
 PY := .venv/bin/python
 STUDENT := build/demo/chain/student
 ARGS ?=
+INIT ?= timm tf_efficientnet_lite0=pypi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz apk dist check format constraints clean
+.PHONY: help setup demo test test-slow fuzz pareto apk dist check format constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,10 @@ test-slow: setup ## run the tests marked slow or device
 
 fuzz: setup ## a thousand harmed files of each reader; ARGS="--reader pictures --first 5000"
 	$(PY) -m tests.hard_inputs.fuzz $(ARGS)
+
+pareto: setup ## compare students and sizes on runs/chain: hours; INIT="timm STUDENT=FILE"
+	$(PY) -m edge_bench.pareto --data data/portraits/labelled --pseudo runs/chain/u1 runs/chain/u2 \
+		--teacher runs/chain/teacher_plus --init $(INIT) --out runs/pareto $(ARGS)
 
 check: setup ## check format, lint and types
 	$(PY) -m ruff format --check .

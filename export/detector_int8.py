@@ -29,15 +29,13 @@ from fiqa.files import refuse_existing, write_json
 from fiqa.label_files import PICTURE_ENDINGS
 from fiqa.manifest import manifest_in, split_artifact, tool_versions, write_artifact
 from fiqa.progress import Progress
-from quantize.ai_edge import load_quantiser
-from quantize.flatbuffer import op_name, read_model, tensor_name, to_bytes
-from quantize.muted import muted
+from quantize.ai_edge import Recipe, all_in_integers, quantise_by_use
+from quantize.flatbuffer import op_name, read_model, tensor_name
 
 COMPARED, CALIBRATED = 200, 40
 LEAST_OVERLAP, LEAST_SHARE = 0.95, 0.99
 HEAD_CHANNELS = (1, 4)  # of the last convolutions: a certainty, a box
 INTEGER_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR")
-Recipe = list[dict[str, Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,9 +52,13 @@ def _run(args: Namespace) -> cli.Outcome:
     data = packaged_model().read_bytes()
     body, _ = split_artifact(data, packaged_model().name)
     found = {}
+    reals = [one[None].astype(np.float32) for one in calibration]
     progress = Progress("comparing", 2 * len(compared))
-    for name, recipe in {"all in INT8": _all(), "heads in float": _all_but_heads(body)}.items():
-        copy = _quantised(body, recipe, calibration)
+    for name, recipe in {
+        "all in INT8": all_in_integers(),
+        "heads in float": _all_but_heads(body),
+    }.items():
+        copy = quantise_by_use(body, recipe, reals)
         found[name] = _compare(_open(copy, data), compared, progress) | {"size_bytes": len(copy)}
     progress.finish()
     ok = any(one["share"] >= LEAST_SHARE for one in found.values())
@@ -95,17 +97,10 @@ def _padded(path: Path) -> Bytes:
     return next(looks(load_picture(path))).pixels
 
 
-def _all() -> Recipe:
-    load_quantiser()
-    from ai_edge_quantizer import recipe
-
-    return list(recipe.static_wi8_ai8())
-
-
 def _all_but_heads(body: bytes) -> Recipe:
     model = read_model(body)
     graph = model.subgraphs[0]
-    recipe = [dict(_all()[0], operation=operation) for operation in INTEGER_OPS]
+    recipe = [dict(all_in_integers()[0], operation=operation) for operation in INTEGER_OPS]
     for operator in graph.operators:
         output = graph.tensors[operator.outputs[0]]
         kind = op_name(model, operator)
@@ -113,25 +108,6 @@ def _all_but_heads(body: bytes) -> Recipe:
             only = {"regex": re.escape(tensor_name(output)), "operation": kind}
             recipe.append(only | {"algorithm_key": "no_quantize", "op_config": {}})
     return recipe
-
-
-def _quantised(body: bytes, recipe: Recipe, calibration: list[Bytes]) -> bytes:
-    with muted():
-        quantizer = load_quantiser().quantizer.Quantizer(bytearray(body))
-        quantizer.load_quantization_recipe(recipe)
-        inputs = [{"image": one[None].astype(np.float32)} for one in calibration]
-        found = [quantizer.calibrate({"serving_default": [one]}) for one in inputs]
-        ranges = {name: _widest([one[name] for one in found]) for name in found[0]}
-        made = quantizer.quantize(ranges).quantized_model
-    return to_bytes(read_model(bytes(made)))
-
-
-def _widest(ranges: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of all pictures; the quantiser's own average cuts off what is rare."""
-    if "min" not in ranges[0]:
-        return ranges[0]
-    ends = {"min": np.minimum.reduce, "max": np.maximum.reduce}
-    return ranges[0] | {end: pick([one[end] for one in ranges]) for end, pick in ends.items()}
 
 
 def _open(copy: bytes, original: bytes) -> Detector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from quantize.integer_places import Range
 from quantize.muted import muted
 
 EVERYTHING = ".*"  # regular expression over tensor names
+Recipe = list[dict[str, Any]]
 
 
 def cast_to_fp16(data: bytes) -> bytes:
@@ -47,6 +48,33 @@ def quantise_all(data: bytes, ranges: Mapping[str, Range], takes: str) -> bytes:
     return _quantized(data, rules, {name: _as_statistics(one) for name, one in ranges.items()})
 
 
+def all_in_integers() -> Recipe:
+    """Weights and activations in 8 bits, wherever the quantiser knows how."""
+    load_quantiser()
+    from ai_edge_quantizer import recipe
+
+    return list(recipe.static_wi8_ai8())
+
+
+def quantise_by_use(body: bytes, recipe: Recipe, pictures: Sequence[np.ndarray]) -> bytes:
+    """By a recipe, ranges as wide as these inputs make them; the input is called "image"."""
+    with muted():
+        quantizer = load_quantiser().quantizer.Quantizer(bytearray(body))
+        quantizer.load_quantization_recipe(recipe)
+        found = [quantizer.calibrate({"serving_default": [{"image": one}]}) for one in pictures]
+    return _quantized(
+        body, recipe, {name: _widest([one[name] for one in found]) for name in found[0]}
+    )
+
+
+def _widest(ranges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all pictures; the quantiser's own average cuts off what is rare."""
+    if "min" not in ranges[0]:
+        return ranges[0]
+    ends = {"min": np.minimum.reduce, "max": np.maximum.reduce}
+    return ranges[0] | {end: pick([one[end] for one in ranges]) for end, pick in ends.items()}
+
+
 def _as_statistics(covered: Range) -> dict[str, Any]:
     return {
         name: np.full((1, 1, 1, 1), value, np.float32)
@@ -54,7 +82,7 @@ def _as_statistics(covered: Range) -> dict[str, Any]:
     }
 
 
-def _fp16_recipe() -> list[dict[str, Any]]:
+def _fp16_recipe() -> Recipe:
     aeq = load_quantiser()
     manager = aeq.recipe_manager.RecipeManager()
     manager.add_quantization_config(
@@ -69,13 +97,11 @@ def _fp16_recipe() -> list[dict[str, Any]]:
         ),
         algorithm_key=aeq.algorithm_manager.AlgorithmName.FLOAT_CASTING,
     )
-    recipe: list[dict[str, Any]] = manager.get_quantization_recipe()
+    recipe: Recipe = manager.get_quantization_recipe()
     return recipe
 
 
-def _quantized(
-    data: bytes, recipe: list[dict[str, Any]], ranges: dict[str, Any] | None = None
-) -> bytes:
+def _quantized(data: bytes, recipe: Recipe, ranges: dict[str, Any] | None = None) -> bytes:
     aeq = load_quantiser()
     with muted():
         quantizer = aeq.quantizer.Quantizer(bytearray(data))

@@ -21,6 +21,9 @@ COMMANDS = sorted(
 MISSING = {
     "edge_bench.compare": ["none.json", "none.json"],
     "edge_bench.devices": ["--target", "nowhere"],
+    "edge_bench.pareto": [
+        "--data", "none", "--pseudo", "none", "--teacher", "none", "--init", "random", "--out", "p",
+    ],
     "edge_bench.report": ["none.json", "--out", "report.html"],
     "edge_bench.run": [
         "--artifact", "none.tflite", "--data", "none.csv", "--target", "local", "--out", "b.json",

@@ -6,7 +6,8 @@ Matplotlib without pyplot: no window, no global state. Loaded only where plots a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FormatStrFormatter
 
 from fiqa.contract import PreprocessSpec, load_picture
 from fiqa.decisions import DiscardCurve
@@ -158,6 +160,44 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
             axes.set_xlabel("difference of the score (SRCC + PLCC) / 2")
         for axes in panels[1:]:
             axes.tick_params(labelleft=False)
+        _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A point of a Pareto plot: what it costs, in millions of instructions, and what it gives."""
+
+    name: str
+    instructions: float
+    score: float
+    colour: str
+    is_filled: bool
+
+
+def draw_pareto(path: Path, panels: Mapping[str, Sequence[Cost]], score: str) -> None:
+    """Score against instructions, a panel a processor; up and to the left is better."""
+    with matplotlib.rc_context(STYLE):
+        figure, all_axes = _panels(len(panels), size=(4.4 * len(panels), 4.2))
+        for axes, (title, points) in zip(all_axes, panels.items(), strict=True):
+            costs = [one.instructions for one in points]
+            middle = math.sqrt(min(costs) * max(costs))
+            for one in points:
+                face = one.colour if one.is_filled else "none"
+                axes.plot([one.instructions], [one.score], "o", mec=one.colour, mfc=face)
+                side = 1 if one.instructions <= middle else -1
+                axes.annotate(
+                    one.name, (one.instructions, one.score), xytext=(5 * side, 4), fontsize=7,
+                    textcoords="offset points", color=one.colour, in_layout=False,
+                    ha="left" if side > 0 else "right",
+                )  # fmt: skip
+            axes.set_xscale("log")
+            axes.margins(x=0.25)
+            for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+                axis(FormatStrFormatter("%g"))
+            axes.tick_params(which="minor", labelsize=7)
+            axes.set_title(title, loc="left")
+            axes.set_xlabel("millions of instructions a face")
+            axes.set_ylabel(score)
         _save(figure, path)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from fiqa.engines import open_engine
 from fiqa.manifest import manifest_in, read_artifact, split_artifact, write_artifact
-from quantize.ai_edge import load_quantiser
+from quantize.ai_edge import all_in_integers, quantise_by_use
 from quantize.flatbuffer import op_name, read_model, schema, to_bytes
-from quantize.muted import muted
 
 
 def write_int8(path: Path, source: Path, pictures: np.ndarray, *, keep_means: bool = False) -> Path:
@@ -20,17 +19,8 @@ def write_int8(path: Path, source: Path, pictures: np.ndarray, *, keep_means: bo
     data = read_artifact(source)
     manifest, (body, _) = manifest_in(data, source), split_artifact(data, source.name)
     body = body if keep_means else pooling_as_convolutions(body)
-    aeq = load_quantiser()
-    from ai_edge_quantizer import recipe
-
     reals = [manifest.preprocess.normalise(one[None]) for one in pictures]
-    with muted():
-        quantizer = aeq.quantizer.Quantizer(bytearray(body))
-        quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
-        found = [quantizer.calibrate({"serving_default": [{"image": one}]}) for one in reals]
-        ranges = {name: widest([one[name] for one in found]) for name in found[0]}
-        made = quantizer.quantize(ranges).quantized_model
-    inline = to_bytes(read_model(bytes(made)))
+    inline = quantise_by_use(body, all_in_integers(), reals)
     engine = open_engine(inline, "tflite", "auto", 1, path.name)
     tensors = {"inputs": (engine.input,), "outputs": (engine.output,)}
     changed = dataclasses.replace(manifest, recipe={"precision": "int8"}, **tensors)
@@ -75,11 +65,3 @@ def _constant(model: Any, name: str, values: np.ndarray) -> int:
     tensor.type = schema().TensorType.FLOAT32
     model.subgraphs[0].tensors.append(tensor)
     return len(model.subgraphs[0].tensors) - 1
-
-
-def widest(ranges: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of all pictures; the quantiser's own average cuts off what is rare."""
-    if "min" not in ranges[0]:
-        return ranges[0]
-    ends = {"min": np.minimum.reduce, "max": np.maximum.reduce}
-    return ranges[0] | {end: pick([one[end] for one in ranges]) for end, pick in ends.items()}

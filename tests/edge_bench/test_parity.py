@@ -76,7 +76,7 @@ def test_integer_scores_are_equal_bit_for_bit(
     model = write(tmp_path / "int8.tflite", body, deployable)
     result, canaries = on_all_cores(model, data, INTEGER_PICTURES)
     assert [one.differing for one in canaries] == [0] * len(CORES)
-    assert len(set(result.passes[0].scores)) > 50
+    assert len(set(result.passes[0].scores)) > 16  # of 256 steps: a dead network has one or two
 
 
 def test_float_scores_agree_to_a_hundred_thousandth(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
@@ -16,9 +17,11 @@ from safetensors.torch import save_file  # noqa: E402
 
 from export.integers import LEARNED, attempts  # noqa: E402
 from fiqa.contract import PreprocessSpec  # noqa: E402
+from fiqa.engines import open_engine  # noqa: E402
 from fiqa.errors import InputError, ManifestError  # noqa: E402
 from fiqa.files import sha256_file  # noqa: E402
 from fiqa.manifest import SIDECAR, read_manifest  # noqa: E402
+from fiqa.metrics import srcc  # noqa: E402
 from quantize import qat  # noqa: E402
 from quantize.calibration import read_calibration  # noqa: E402
 from quantize.deployable import Deployable, make_deployable  # noqa: E402
@@ -34,10 +37,29 @@ SIZE = 48
 NAME = "mobilenetv3_small_050"  # gates, squeeze-excite
 
 
+def noise(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, 3, S, S) pictures whose quality is their contrast, and it."""
+    rng = torch.Generator().manual_seed(seed)
+    quality = torch.rand(count, generator=rng)
+    pixels = torch.randn(count, 3, SIZE, SIZE, generator=rng) * quality[:, None, None, None]
+    return torch.clip(pixels * 100 / 128, -1, 1), quality
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has learned something: random weights magnify single steps."""
     torch.manual_seed(0)
     network = make_lively(QualityNet(NAME, SIZE), SIZE, 0.05)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.1
+    optimizer = torch.optim.Adam(network.train().parameters(), 3e-3)
+    for step in range(60):
+        pictures, quality = noise(16, step)
+        loss = ((network(pictures).ravel() - quality) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     folder = tmp_path_factory.mktemp("runs") / "student"
     return save_network(folder, network, PreprocessSpec(size=SIZE))
 
@@ -84,6 +106,22 @@ def test_what_is_read_back_agrees_with_the_float_scores_as_the_run_said(
     moved = float((found - scores_of(deployable.module, seen)).abs().mean())
     told = read_manifest(learned).recipe["learned_integers"]["agreement"]["val_shift"]
     assert 0 < moved < 3 * told < 0.1
+
+
+def test_the_file_scores_as_what_was_learned(learned: Path, faces: Path) -> None:
+    pytest.importorskip("litert_torch", reason="needs the extra `export`")
+    from quantize.tflite import integer_tensors, to_integer_tflite
+
+    deployable, quantised = opened(learned)
+    seen = read_calibration(faces, deployable.spec).pictures
+    body = to_integer_tflite(deployable, quantised, seen, "int8")  # type: ignore[arg-type]
+    engine, score = open_engine(body, "tflite", "auto", 1, "test"), integer_tensors(body)[1]
+    shown = torch.round(noise(64, 999)[0].permute(0, 2, 3, 1) * 128).clip(-128, 127)
+    raw = np.array([engine.run(one[None]).ravel()[0] for one in shown.numpy().astype("int8")])
+    real = score.scale * (raw.astype(float) - score.zero_point)
+    simulated = scores_of(quantised.module, shown, quantised.walk).numpy()  # type: ignore[attr-defined]
+    assert real.std() > 0.1
+    assert srcc(simulated.astype(float), real) >= 0.995
 
 
 def test_a_checkpoint_without_integers_has_none(checkpoint: Path) -> None:
