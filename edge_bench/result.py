@@ -193,9 +193,9 @@ def _misfits(result: BenchResult) -> Iterator[str]:
     for scored in result.passes:
         if len(scored.scores) != count:
             yield f"{len(scored.scores)} scores of {count} pictures"
-    for scores in (*result.passes, *result.host_scores):
-        if any(abs(score) > LARGEST_VALUE for score in scores.scores):
-            yield "a score that cannot be"
+    scores = [one.scores for one in result.passes] + [one.scores for one in result.host_scores]
+    if any(abs(score) > LARGEST_VALUE for each in scores for score in each):
+        yield "a score that cannot be"
     for known in (result.pictures.labels, result.pictures.people):
         if known is not None and len(known) != count:
             yield f"{len(known)} labels or people of {count} pictures"
