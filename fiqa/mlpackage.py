@@ -34,6 +34,7 @@ def model_file(package: Path) -> Path:
     try:
         index = json.loads((package / INDEX).read_bytes())
         item = str(index["itemInfoEntries"][index["rootModelIdentifier"]]["path"])
+        item.encode()  # half a character can stand in no path
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(package, f"its {INDEX} names no root model") from error
     path = package / DATA / item

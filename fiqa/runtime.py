@@ -94,7 +94,11 @@ class Scorer:
         scores = []
         for number, result in enumerate(self.score_each(pictures)):
             if result.score is None:
-                raise PictureError(f"picture {number}: {result.error}")
+                raise PictureError(
+                    f"picture {number}: {result.error}",
+                    expected="a picture that can be read, and a model that gives a number for it",
+                    fix="leave it out; score_each tells failures and goes on",
+                )
             scores.append(result.score)
         return np.array(scores, np.float64)
 
