@@ -1,6 +1,6 @@
 """Harmed inputs through every reader: a value or a typed error, and nothing else.
 
-    python -m tests.hard_inputs.fuzz                     1000 of each reader: an hour
+    python -m tests.hard_inputs.fuzz                     1000 of each reader: half an hour
     python -m tests.hard_inputs.fuzz --reader pictures --first 5000 --count 200
 
 Input N of a reader is the same on every run. Even numbers are valid files with one field changed,
