@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fiqa.metrics import evaluate_scores
     from fiqa.runtime import Face, Scorer
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _HOME = {
     "Box": "fiqa.contract",

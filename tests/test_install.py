@@ -137,6 +137,8 @@ def test_the_wheel_holds_every_package_and_no_test(wheel: Path, tmp_path: Path) 
     assert "licenses/LICENSE" in listed
     assert "fiqa/models/yunet.tflite" in listed
     assert "fiqa/models/yunet.LICENSE" in listed
+    (student,) = (name for name in listed.split() if name.endswith("-int8.tflite"))
+    assert (REPOSITORY / student.removeprefix("fiqa/")).is_file()
 
 
 @needs_network
@@ -146,7 +148,12 @@ def test_base_with_litert_is_small_and_fiqa_loads_at_once(
 ) -> None:
     interpreter = make_environment(python, tmp_path / "venv")
     install(interpreter, f"{wheel}[litert]", CONSTRAINTS)
-    run(interpreter, "-c", "import ai_edge_litert.interpreter", cwd=tmp_path)
+    code = """
+import fiqa, numpy, pathlib
+(student,) = pathlib.Path(fiqa.__file__).parent.glob("models/*-int8.tflite")
+print(*fiqa.Scorer(student).score([numpy.full((224, 224, 3), 90, numpy.uint8)]))
+"""
+    assert 0 <= float(run(interpreter, "-c", code, cwd=tmp_path)) < 0.5  # nobody to be seen
 
     size = sum(p.lstat().st_size for p in (tmp_path / "venv").rglob("*") if not p.is_symlink())
     seconds = min(seconds_to_import_fiqa(interpreter, tmp_path) for _ in range(5))

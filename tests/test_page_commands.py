@@ -28,6 +28,7 @@ RUN_HERE = (
 ELSEWHERE = {
     "android_demo.build": "tests/android_demo/test_app.py, where Java, Maven and aapt are",
     "edge_bench.devices": "tests/edge_bench/test_device_runs.py, with a pretended phone and board",
+    "edge_bench.pareto": "tests/edge_bench/test_pareto.py, with commands that only write",
     "edge_bench.run": "tests/edge_bench/test_run.py, on this machine",
     "export.coreml": "tests/export/test_exporter.py",
     "export.detector": "tests/export/test_detector.py",

@@ -13,6 +13,7 @@ from edge_bench.result import write_result
 from fiqa.contract import PreprocessSpec
 from tests.doubles import bench_results, picture_sets, tiny_models
 from tests.doubles.checkpoints import save_network
+from tests.doubles.page_commands import REPOSITORY
 from tests.doubles.photos import photo
 from tests.doubles.tiny_sets import TINY
 from train.network import QualityNet
@@ -32,6 +33,7 @@ def make_world(folder: Path) -> None:
         tiny_models.write_tflite(folder / name)
     for name in INTEGER:
         tiny_models.write_tflite(folder / name, "uint8")
+    shutil.copytree(REPOSITORY / "models", folder / "models")
     _write_labels(folder)
     face = photo(320, 240, [(80, 40)])
     for name in ("photo.jpg", "a.jpg", "b.jpg", "faces/a.png", "faces/b.png", "photos/party.png"):
