@@ -9,7 +9,7 @@ ARGS ?=
 INIT ?= timm tf_efficientnet_lite0=pypi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow pareto apk dist check format constraints clean
+.PHONY: help setup demo test test-slow fuzz pareto apk dist check format constraints clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test: setup ## run the tests that need nothing but this machine
 
 test-slow: setup ## run the tests marked slow or device
 	$(PY) -m pytest -m "slow or device" $(ARGS) || test $$? -eq 5 # 5: no test has these marks
+
+fuzz: setup ## a thousand harmed files of each reader; ARGS="--reader pictures --first 5000"
+	$(PY) -m tests.hard_inputs.fuzz $(ARGS)
 
 pareto: setup ## compare students and sizes on runs/chain: hours; INIT="timm STUDENT=FILE"
 	$(PY) -m edge_bench.pareto --data data/portraits/labelled --pseudo runs/chain/u1 runs/chain/u2 \

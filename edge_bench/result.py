@@ -6,6 +6,7 @@ verdicts are not stored: they are computed from this (`edge_bench.summary`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,15 @@ from typing import Any, Literal
 from edge_bench.plan import Plan
 from edge_bench.targets.facts import DeviceFacts
 from fiqa.contract import PreprocessSpec
+from fiqa.errors import ManifestError
 from fiqa.files import write_json
 from fiqa.manifest import DataRecord, TensorSpec
 from fiqa.records import check_schema, from_plain, read_json, to_plain
+from fiqa.vectors import LARGEST_VALUE
 
 SCHEMA = 1
+LONGEST_US = 1e13  # three months
+MOST_INSTRUCTIONS = 2**62  # of one inference
 
 # Where a number was made. A time that was emulated is never called a latency.
 Source = Literal["hardware", "host", "emulated"]
@@ -166,7 +171,47 @@ class BenchResult:
 def read_result(path: Path) -> BenchResult:
     document = read_json(path)
     check_schema(document, SCHEMA, str(path))
-    return from_plain(BenchResult, document, str(path))
+    result = from_plain(BenchResult, document, str(path))
+    if strange := next(_misfits(result), ""):
+        raise ManifestError(
+            f"{path}: {strange}",
+            expected="a benchmark whose parts belong together",
+            fix="the file was damaged or changed: run the benchmark again",
+        )
+    return result
+
+
+def _misfits(result: BenchResult) -> Iterator[str]:
+    """What contradicts itself, so that whoever reads a result may count on its numbers."""
+    setups, models, count = len(result.plan.setups), len(result.models), result.pictures.count
+    if not models:
+        yield "it has no models"
+    parts: tuple[ScorePass | Block | Count, ...] = (*result.passes, *result.blocks, *result.counts)
+    for one in parts:
+        if not (0 <= one.setup < setups and 0 <= one.model < models):
+            yield f"setup {one.setup} or model {one.model} does not exist"
+    for scored in result.passes:
+        if len(scored.scores) != count:
+            yield f"{len(scored.scores)} scores of {count} pictures"
+    scores = [one.scores for one in result.passes] + [one.scores for one in result.host_scores]
+    if any(abs(score) > LARGEST_VALUE for each in scores for score in each):
+        yield "a score that cannot be"
+    for known in (result.pictures.labels, result.pictures.people):
+        if known is not None and len(known) != count:
+            yield f"{len(known)} labels or people of {count} pictures"
+    if not all(0 <= place < count for place in result.canary):
+        yield f"a canary outside its {count} pictures"
+    for host in result.host_scores:
+        if not 0 <= host.model < models or len(host.scores) != len(result.canary):
+            yield "this machine's scores are not those of the canary"
+    for block in result.blocks:
+        times = (block.mean_us, *block.samples_us)
+        whole = (block.init_us, block.first_us, block.library_us, block.elapsed_us)
+        if block.runs < 1 or min(times) <= 0 or max(*times, *whole) > LONGEST_US:
+            yield "a timed block without runs, or with a time that cannot be"
+    for each in result.counts:
+        if not each.instructions or not all(0 < n < MOST_INSTRUCTIONS for n in each.instructions):
+            yield "counts of instructions that cannot be"
 
 
 def write_result(path: Path, result: BenchResult) -> None:

@@ -8,6 +8,7 @@ everything else goes to stderr.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from fiqa.errors import InputError, ToolkitError
 logger = logging.getLogger(__name__)
 
 DONE, ANSWER_IS_NO, COULD_NOT_RUN = 0, 1, 2
+UNOPENABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         _start_logging(args.quiet)
         outcome = work(args)
     except ToolkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if as_json:
-            _print_document({"status": "error", "error": error.document()})
-        return COULD_NOT_RUN
+        return _could_not_run(error, as_json)
+    except OSError as error:
+        if error.errno not in UNOPENABLE:
+            raise
+        return _could_not_run(_unopenable(error), as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130  # what shells give for SIGINT
@@ -70,11 +73,33 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         if as_json:
             _print_document({"status": "done" if outcome.ok else "no"} | outcome.document)
         elif outcome.text:
-            print(outcome.text)
+            print(_printable(outcome.text))
         sys.stdout.flush()
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE if outcome.ok else ANSWER_IS_NO
+
+
+def _could_not_run(error: ToolkitError, as_json: bool) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        _print_document({"status": "error", "error": error.document()})
+    return COULD_NOT_RUN
+
+
+def _unopenable(error: OSError) -> InputError:
+    """What only the file system knows of a path, wherever it was first looked at."""
+    return InputError(
+        f"{str(error.filename)[:200]}: {error.strerror}",
+        expected="a path that this system can open",
+        fix="check the path, its length and its rights",
+    )
+
+
+def _printable(text: str) -> str:
+    """Names of files may hold bytes that are no text, or signs that this terminal lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _print_document(document: dict[str, Any]) -> None:

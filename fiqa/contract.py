@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -189,16 +190,14 @@ def open_picture(data: bytes, name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what we then check ourselves
             image = Image.open(io.BytesIO(data), formats=_known_formats())
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "".join(re.findall(r"\d+", str(error))[:1])) from error
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise _unreadable(name, error) from error
     width, height = image.size
     if not 1 <= width * height <= MAX_PIXELS:
         image.close()
-        raise PictureError(
-            f"{name}: its header claims {width} x {height} pixels",
-            expected=f"1 pixel to {MAX_PIXELS // 1_000_000} megapixels",
-            fix="resize the picture, or leave it out",
-        )
+        raise _too_large(name, f"{width} x {height}")
     return image
 
 
@@ -263,7 +262,7 @@ def _from_deep_gray(values: NDArray[Any], name: str) -> Bytes:
             expected="8- or 16-bit pictures",
             fix="save it as PNG or JPEG",
         )
-    high_byte = (values.astype(np.int64) >> 8).astype(np.uint8)
+    high_byte = (values >> 8).astype(np.uint8)
     return np.repeat(high_byte[..., None], 3, axis=2)
 
 
@@ -299,6 +298,14 @@ def check_box(box: Box, width: int, height: int) -> None:
 def _round(value: float) -> int:
     """Half up, the same in every language (Python's round goes to even)."""
     return math.floor(value + 0.5)
+
+
+def _too_large(name: str, size: str) -> PictureError:
+    return PictureError(
+        f"{name}: its header claims {size} pixels",
+        expected=f"1 pixel to {MAX_PIXELS // 1_000_000} megapixels",
+        fix="resize the picture, or leave it out",
+    )
 
 
 def _unreadable(name: str, error: Exception) -> PictureError:

@@ -24,7 +24,7 @@ from fiqa.contract import load_picture
 from fiqa.detector import CONFIDENCE, Detection, Detector
 from fiqa.draw import Mark, draw_to, drawing_paths
 from fiqa.errors import InputError, PictureError
-from fiqa.files import refuse_existing, require_writable, writing
+from fiqa.files import BYTES_OF_NAMES, refuse_existing, require_writable, writing
 from fiqa.progress import track
 from fiqa.sources import Source, box_text, read_sources
 
@@ -123,7 +123,10 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         if name in ("image", "box", "confidence")
         or any(row[name] not in ("", None, fills.get(name)) for row in rows)
     ]
-    with writing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
+    with (
+        writing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=BYTES_OF_NAMES) as handle,
+    ):
         writer = csv.DictWriter(handle, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | {"box": box_text(row["box"])} for row in rows)

@@ -241,6 +241,7 @@ def _check_single(name: str, inputs: int, outputs: int) -> None:
         raise ArtifactError(
             f"{name} has {inputs} inputs and {outputs} outputs",
             expected="one picture in, one score out",
+            fix="export a model that takes one picture and gives one score",
         )
 
 

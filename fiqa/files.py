@@ -15,6 +15,8 @@ from typing import Any
 
 from fiqa.errors import InputError, OutputError
 
+BYTES_OF_NAMES = "surrogateescape"  # how Python holds what in a file's name is no text
+
 
 def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -38,7 +40,9 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}", expected="a readable file"
+            f"{path} cannot be read: {error.strerror}",
+            expected="a readable file",
+            fix="check the path and its rights",
         ) from error
 
 

@@ -15,6 +15,7 @@ from fiqa.records import check_schema, read_json
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 DATASET, DATASET_SCHEMA = "dataset.json", 1  # beside the labels in a folder that we wrote
+NO_ROWS = "write it again, or name the folder of the pictures"
 RUN = "run.json"  # a command that can go on leaves it where it works
 # Names in use elsewhere: GFIQA-20k (img_name, mos), Efficient-FIQA (mapped_score), portrait
 # collections of the US Congress (bioguide), and plain English.
@@ -56,7 +57,11 @@ def read_table(source: Path) -> Table:
     if source.is_dir():
         return _read_folder(source)
     if not source.exists():
-        raise InputError(f"{source} does not exist", expected="a CSV, Parquet file or folder")
+        raise InputError(
+            f"{source} does not exist",
+            expected="a CSV, Parquet file or folder",
+            fix="check the path",
+        )
     if source.suffix.lower() == ".parquet":
         return _read_parquet([source], source.stem, source.parent)
     return _read_csv(source, source.parent)
@@ -79,7 +84,9 @@ def _read_folder(folder: Path) -> Table:
     )
     if not pictures:
         raise InputError(
-            f"{folder} holds no pictures", expected="pictures, Parquet shards or GFIQA-20k"
+            f"{folder} holds no pictures",
+            expected="pictures, Parquet shards or GFIQA-20k",
+            fix="name the folder that holds them, or a CSV",
         )
     lines = [(number, {"image": name}) for number, name in enumerate(pictures, 1)]
     return Table(folder.name or "pictures", folder, lines, frozenset({"image"}))
@@ -102,7 +109,9 @@ def _declared_root(folder: Path) -> Path:
     check_schema(document, DATASET_SCHEMA, str(record))
     root = document.get("root", "")
     if not isinstance(root, str):
-        raise LabelError(f"{record}: root is {root!r}", expected="a folder's path")
+        raise LabelError(
+            f"{record}: root is {root!r}", expected="a folder's path", fix="mend its root"
+        )
     return (folder / root).resolve() if root else folder
 
 
@@ -120,21 +129,31 @@ def _read_csv(path: Path, root: Path) -> Table:
     try:
         text = path.read_text("utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise LabelError(f"{path} cannot be read: {error}", expected="a CSV in UTF-8") from error
+        raise LabelError(
+            f"{path} cannot be read: {error}",
+            expected="a CSV in UTF-8",
+            fix="save it anew as CSV in UTF-8",
+        ) from error
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)))
     except csv.Error as error:
-        raise LabelError(f"{path} is not a CSV: {error}", expected="a CSV in UTF-8") from error
+        raise LabelError(
+            f"{path} is not a CSV: {error}",
+            expected="a CSV in UTF-8",
+            fix="save it anew as CSV in UTF-8",
+        ) from error
     rows_by_line = [(line, row) for line, row in enumerate(rows, 1) if any(map(str.strip, row))]
     if not rows_by_line:
-        raise LabelError(f"{path} is empty", expected="one row a picture")
+        raise LabelError(f"{path} is empty", expected="one row a picture", fix=NO_ROWS)
     header = [cell.strip().lower() for cell in rows_by_line[0][1]]
     if _is_headerless(header):
         header = ["image", "score"]
     else:
         rows_by_line = rows_by_line[1:]
     if not rows_by_line:
-        raise LabelError(f"{path} has a header and no rows", expected="one row a picture")
+        raise LabelError(
+            f"{path} has a header and no rows", expected="one row a picture", fix=NO_ROWS
+        )
     records = ((line, dict(zip(header, row, strict=False))) for line, row in rows_by_line)
     return _table(path.stem, root, header, records, path)
 
@@ -170,12 +189,16 @@ def _read_parquet(paths: Sequence[Path], name: str, root: Path) -> Table:
     for path in paths:
         try:
             table = parquet.read_table(path)
+            names = [str(column).lower() for column in table.column_names]
+            rows = table.rename_columns(names).to_pylist()
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise LabelError(
-                f"{path} cannot be read: {error}", expected="a whole Parquet file"
+                f"{path} cannot be read: {error}",
+                expected="a whole Parquet file",
+                fix="write or fetch it again",
             ) from error
-        columns += [str(column).lower() for column in table.column_names]
-        records += table.rename_columns([c.lower() for c in table.column_names]).to_pylist()
+        columns += names
+        records += rows
     return _table(name, root, columns, enumerate(records, 1), paths[0])
 
 

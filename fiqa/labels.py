@@ -135,7 +135,11 @@ def read_labels(
     table = read_table(Path(source))
     base = Path(root) if root is not None else table.root
     if not base.is_dir():
-        raise InputError(f"{base} is not a folder", expected="the folder of the pictures")
+        raise InputError(
+            f"{base} is not a folder",
+            expected="the folder of the pictures",
+            fix="check the path, or the root that the label set names",
+        )
     if scored and not table.has("score"):
         raise LabelError(
             f"{source} has no column of scores",
@@ -229,7 +233,7 @@ def _with_ending(name: str, root: Path) -> str:
     """VQualA and others name pictures without an ending: take the one that is there."""
     if name.lower().endswith(PICTURE_ENDINGS):
         return name
-    endings = (ending for ending in PICTURE_ENDINGS if (root / (name + ending)).is_file())
+    endings = (e for e in PICTURE_ENDINGS if os.path.isfile(root / (name + e)))
     return name + next(endings, "")
 
 

@@ -35,7 +35,11 @@ class LogisticFit:
     def __post_init__(self) -> None:
         parameters = (self.b1, self.b2, self.b3, self.b4)
         if not all(math.isfinite(b) for b in parameters) or self.b4 == 0:
-            raise MetricError(f"logistic parameters {parameters}", expected="finite, b4 not zero")
+            raise MetricError(
+                f"logistic parameters {parameters}",
+                expected="finite, b4 not zero",
+                fix="fit it again, on scores that vary",
+            )
 
     def __call__(self, x: ArrayLike) -> Floats:
         """Mapped values, float64, in the shape of `x`."""

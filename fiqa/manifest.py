@@ -190,6 +190,7 @@ def read_artifact(path: Path) -> bytes:
         raise InputError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}",
             expected="a .tflite or .onnx file, or a .mlpackage folder",
+            fix="check the path",
         )
     return read_bytes(path)
 
@@ -285,11 +286,13 @@ def _split_tflite(data: bytes, name: str) -> tuple[bytes, bytes | None]:
                 raise zipfile.BadZipFile("the manifest is too large")
             start = min(entry.header_offset for entry in entries)
             return data[:start], archive.read(wanted[0])
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zipfile and zlib raise many kinds on damaged files
         if not zipfile.is_zipfile(io.BytesIO(data)):
             return data, None
         raise ManifestError(
-            f"{name}: its embedded files are damaged: {error}", expected="a whole .tflite file"
+            f"{name}: its embedded files are damaged: {error}",
+            expected="a whole .tflite file",
+            fix="fetch or make it again",
         ) from error
 
 

@@ -9,6 +9,7 @@ one description with one metadata message in it, so the entry is put there and n
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,10 +34,12 @@ def model_file(package: Path) -> Path:
     try:
         index = json.loads((package / INDEX).read_bytes())
         item = str(index["itemInfoEntries"][index["rootModelIdentifier"]]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        item.encode()  # half a character can stand in no path
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(package, f"its {INDEX} names no root model") from error
     path = package / DATA / item
-    if not path.resolve().is_relative_to((package / DATA).resolve()) or not path.is_file():
+    inside = os.path.realpath(path).startswith(os.path.realpath(package / DATA) + os.sep)
+    if not inside or not os.path.isfile(path):
         raise _broken(package, f"the root model {item!r} is missing")
     return path
 

@@ -18,6 +18,9 @@ from fiqa.errors import ManifestError
 
 Record = TypeVar("Record")
 
+MOST_BITS = 64
+MEND = "the file is damaged or foreign: make it again with its command"
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples and dicts as plain JSON values."""
@@ -53,22 +56,26 @@ def from_plain(kind: type[Record], value: Any, where: str) -> Record:
             raise ManifestError(
                 f"{where}: field {name!r} is missing",
                 expected=f"fields {', '.join(fields)}",
-                fix="the file is damaged or foreign: make it again with its command",
+                fix=MEND,
             )
     try:
         return kind(**built)
     except ValueError as error:  # a dataclass's own check in __post_init__
-        raise ManifestError(f"{where}: {error}", expected=f"a valid {kind.__name__}") from error
+        raise ManifestError(
+            f"{where}: {error}", expected=f"a valid {kind.__name__}", fix=MEND
+        ) from error
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """JSON with duplicate keys, NaN and absurd nesting refused."""
+    """JSON with duplicate keys, NaN, absurd nesting and half characters refused."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate could not be printed
+        return document
     except (ValueError, RecursionError) as error:
         reason = str(error) or type(error).__name__
         raise ManifestError(
-            f"{where} is not valid JSON: {reason}", expected="a JSON document"
+            f"{where} is not valid JSON: {reason}", expected="a JSON document", fix=MEND
         ) from error
 
 
@@ -77,7 +84,9 @@ def read_json(path: Path, where: str = "") -> Any:
         text = path.read_bytes()
     except OSError as error:
         raise ManifestError(
-            f"{path} cannot be read: {error.strerror}", expected="a readable JSON file"
+            f"{path} cannot be read: {error.strerror}",
+            expected="a readable JSON file",
+            fix="check the path and its rights",
         ) from error
     return parse_json(text, where or str(path))
 
@@ -87,7 +96,9 @@ def check_schema(document: Any, newest: int, where: str) -> None:
     schema = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ManifestError(
-            f"{where} has no schema number", expected=f'"schema": 1 to {newest}, as fiqa writes it'
+            f"{where} has no schema number",
+            expected=f'"schema": 1 to {newest}, as fiqa writes it',
+            fix=MEND,
         )
     if schema > newest:
         raise ManifestError(
@@ -143,13 +154,15 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         raise _mismatch(where, getattr(hint, "__name__", str(hint)), value)
     if hint is float and not math.isfinite(value):
         raise _mismatch(where, "a finite number", value)
+    if hint is int and value.bit_length() > MOST_BITS:  # it would become no float
+        raise _mismatch(where, f"an integer of {MOST_BITS} bits", value)
     return value
 
 
 def _mismatch(where: str, expected: str, value: Any) -> ManifestError:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return ManifestError(f"{where} is {shown}", expected=expected)
+    return ManifestError(f"{where} is {shown}", expected=expected, fix=MEND)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -17,6 +17,7 @@ from PIL import Image
 from fiqa.contract import Box, Bytes, PreprocessSpec, Reals, Square, load_picture
 from fiqa.engines import Engine, open_engine, open_package
 from fiqa.errors import ArtifactError, PictureError
+from fiqa.first_look import open_foreign
 from fiqa.manifest import (
     Manifest,
     TensorSpec,
@@ -24,6 +25,7 @@ from fiqa.manifest import (
     manifest_in,
     read_artifact,
     read_manifest,
+    split_artifact,
 )
 from fiqa.mlpackage import is_package
 
@@ -31,6 +33,7 @@ Picture = Path | str | bytes | Image.Image | Bytes
 
 AT_ONCE = 64  # pictures decoded ahead of the model: bounds memory on folders of any length
 FREE_BATCH = 16  # batch for models that take any
+MOST_VALUES = 2**28  # of an input tensor with a fixed batch: 1 GB as float32
 
 
 class Face(NamedTuple):
@@ -72,11 +75,12 @@ class Scorer:
         self.path = path
         self.manifest: Manifest | None = None
         data = None if is_package(path) else read_artifact(path)
-        if preprocess is None:  # reading the manifest checks the hash before a runtime sees it
-            self.manifest = read_manifest(path) if data is None else manifest_in(data, path)
-            preprocess = self.manifest.preprocess
+        manifest = _checked_manifest(path, data, needed=preprocess is None)
+        if preprocess is None:
+            assert manifest is not None
+            self.manifest, preprocess = manifest, manifest.preprocess
         self.spec = preprocess
-        self._engine = _open(path, data, runtime, threads)
+        self._engine = _open(path, data, runtime, threads, preprocess.size, manifest is None)
         self.runtime, self.kernels = self._engine.runtime, self._engine.kernels
         self._batch = _batch_of(self._engine.input, self.spec, path)
 
@@ -90,7 +94,11 @@ class Scorer:
         scores = []
         for number, result in enumerate(self.score_each(pictures)):
             if result.score is None:
-                raise PictureError(f"picture {number}: {result.error}")
+                raise PictureError(
+                    f"picture {number}: {result.error}",
+                    expected="a picture that can be read, and a model that gives a number for it",
+                    fix="leave it out; score_each tells failures and goes on",
+                )
             scores.append(result.score)
         return np.array(scores, np.float64)
 
@@ -144,11 +152,25 @@ class Scorer:
         return scores[: len(data)]
 
 
-def _open(path: Path, data: bytes | None, runtime: str, threads: int) -> Engine:
+def _checked_manifest(path: Path, data: bytes | None, needed: bool) -> Manifest | None:
+    """The manifest; its hash is checked before a runtime sees the file. None: a foreign one."""
+    if data is None:
+        return read_manifest(path) if needed else None
+    if not needed and split_artifact(data, path.name)[1] is None:
+        return None
+    return manifest_in(data, path)
+
+
+def _open(
+    path: Path, data: bytes | None, runtime: str, threads: int, size: int, foreign: bool
+) -> Engine:
     """`data` is None for a package, which its runtime reads itself."""
     if data is None:
         return open_package(path, runtime)
-    return open_engine(data, artifact_kind(data, path.name), runtime, threads, str(path))
+    kind = artifact_kind(data, path.name)
+    if foreign:
+        return open_foreign(data, kind, runtime, threads, str(path), size)
+    return open_engine(data, kind, runtime, threads, str(path))
 
 
 def to_tensor(data: Bytes, spec: PreprocessSpec, tensor: TensorSpec) -> NDArray[Any]:
@@ -187,6 +209,7 @@ def _quantise(reals: Reals, tensor: TensorSpec) -> NDArray[Any]:
         raise ArtifactError(
             f"the input tensor is {tensor.dtype} with scale {tensor.scale}",
             expected="float32, or int8 or uint8 with a scale",
+            fix="export it with an input of such a type",
         )
     limits = np.iinfo(tensor.dtype)
     steps = np.round(reals / tensor.scale) + (tensor.zero_point or 0)
@@ -207,4 +230,11 @@ def _batch_of(tensor: TensorSpec, spec: PreprocessSpec, path: Path) -> int:
             expected=f"pictures of {spec.size} x {spec.size} as its contract says",
             fix="name the right --preprocess, or export the model again",
         )
-    return tensor.shape[0] if tensor.shape[0] > 0 else FREE_BATCH
+    batch = tensor.shape[0] if tensor.shape[0] > 0 else FREE_BATCH
+    if batch * math.prod(picture) > max(MOST_VALUES, FREE_BATCH * math.prod(picture)):
+        raise ArtifactError(
+            f"{path} takes {batch} pictures at once",
+            expected=f"at most {MOST_VALUES // math.prod(picture)} of {spec.size} x {spec.size}",
+            fix="export it with a smaller batch",
+        )
+    return batch

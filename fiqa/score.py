@@ -24,7 +24,7 @@ from fiqa.detector import Detector
 from fiqa.draw import Mark, draw_to, drawing_paths
 from fiqa.engines import RUNTIMES
 from fiqa.errors import PictureError
-from fiqa.files import refuse_existing, require_file, writing
+from fiqa.files import BYTES_OF_NAMES, refuse_existing, require_file, writing
 from fiqa.progress import track
 from fiqa.records import from_plain, read_json
 from fiqa.runtime import Face, Scored, Scorer
@@ -139,7 +139,10 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with writing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
+    with (
+        writing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=BYTES_OF_NAMES) as handle,
+    ):
         writer = csv.DictWriter(handle, list(rows[0]))
         writer.writeheader()
         writer.writerows(row | {"box": box_text(row["box"] or ())} for row in rows)

@@ -34,7 +34,11 @@ def read_sources(given: Path, root: Path | None) -> Iterator[Source]:
         try:
             row = parse_row(line, cells, base)
         except ValueError as error:
-            raise InputError(f"{given} row {line}: {error}") from error
+            raise InputError(
+                f"{given} row {line}: {error}",
+                expected="a list whose every row names a picture",
+                fix="mend the row, or take it out",
+            ) from error
         yield Source(base / row.image, row)
 
 

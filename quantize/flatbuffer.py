@@ -100,6 +100,7 @@ def input_and_output(model: Any) -> tuple[int, int]:
         raise ArtifactError(
             f"the graph has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
             expected="one picture in, one score out",
+            fix="export a model that takes one picture and gives one score",
         )
     return graph.inputs[0], graph.outputs[0]
 

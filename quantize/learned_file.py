@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,14 +20,16 @@ from torch import Tensor
 from fiqa.errors import InputError, ManifestError
 from fiqa.files import sha256_bytes, write_bytes, write_json, writing
 from fiqa.manifest import SIDECAR, WEIGHTS, Manifest, read_manifest
-from fiqa.records import from_plain, to_plain
+from fiqa.records import from_plain, parse_json, to_plain
 from quantize.aten import CONV, LINEAR, calls, known_weights, set_weights, tidy
 from quantize.deployable import Deployable
+from quantize.gates import swishes
 from quantize.integer_places import Range, stored_nodes
 from quantize.recipes import Quantised, QuantRecipe, prepared
 
 INTEGERS = "integers.safetensors"
 NOTE = "learned_integers"  # the manifest's recipe entry
+RELEARN = "learn them anew: python -m quantize.qat --help"
 
 
 def save_integers(
@@ -58,6 +60,12 @@ def load_integers(folder: Path, manifest: Manifest, deployable: Deployable) -> Q
     note = manifest.recipe.get(NOTE)
     if note is None:
         return None
+    if not isinstance(note, dict) or not {"size", "sha256"} <= note.keys():
+        raise ManifestError(
+            f"the manifest of {folder} tells no size and sha256 of its {NOTE}",
+            expected="the note that python -m quantize.qat writes",
+            fix=RELEARN,
+        )
     path = folder / INTEGERS
     if deployable.spec.size != note["size"]:
         raise InputError(
@@ -71,39 +79,68 @@ def load_integers(folder: Path, manifest: Manifest, deployable: Deployable) -> Q
             expected="the file its manifest vouches for",
             fix="copy the whole folder again, or learn them anew: python -m quantize.qat --help",
         )
-    tensors, facts = _read(path)
-    return _rebuilt(deployable, tensors, facts, path)
+    return _rebuilt(deployable, *_read(path), path)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Places:
+    """What else was done to the graph."""
+
+    mended_channels: int
+    gates_at: tuple[int, ...]  # hard-swishes, by place
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], _Places, QuantRecipe]:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["quantised"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ManifestError(f"{path} is damaged: {error}", expected="learned integers") from error
+            facts = parse_json(file.metadata()["quantised"], str(path))
+            names = [field.name for field in dataclasses.fields(_Places)]
+            places = from_plain(_Places, {name: facts.pop(name) for name in names}, str(path))
+            return tensors, places, from_plain(QuantRecipe, facts, str(path))
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ManifestError(
+            f"{path} is damaged: {error}", expected="learned integers", fix=RELEARN
+        ) from error
 
 
 def _rebuilt(
-    deployable: Deployable, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path
+    deployable: Deployable,
+    tensors: dict[str, Tensor],
+    places: _Places,
+    recipe: QuantRecipe,
+    path: Path,
 ) -> Quantised:
     """The graph with its gates, and the learned weights and ranges in it."""
-    mended, gates = facts.pop("mended_channels"), facts.pop("gates_at")
-    recipe = from_plain(QuantRecipe, facts, str(path))
+    gates = places.gates_at
+    if not set(gates) <= set(range(len(swishes(deployable.module)))):
+        raise _misfit(path, f"gates at {list(gates)}")
     graph = prepared(deployable.module, gates)
     layers, stored = calls(graph, CONV, LINEAR), stored_nodes(graph)
-    shapes = [tuple(known_weights(graph, node)[0].shape) for node in layers]
-    found = [tuple(tensors[name].shape) for name in sorted(tensors) if name.endswith("weight")]
-    if shapes != found or len(stored) != len(tensors["ranges"]):
-        raise ManifestError(
-            f"{path} does not fit its network: {len(found)} layers and "
-            f"{len(tensors['ranges'])} ranges where the graph has {len(layers)} and {len(stored)}",
-            expected="integers learned by this version of fiqa-edge",
-            fix="learn them anew: python -m quantize.qat --help",
-        )
+    wanted: dict[str, tuple[int, ...]] = {"ranges": (len(stored), 2)}
+    for number, node in enumerate(layers):
+        weight, bias = known_weights(graph, node)
+        wanted |= {
+            f"{number:03}.weight": tuple(weight.shape),
+            f"{number:03}.bias": tuple(bias.shape),
+        }
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != wanted:
+        different = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+        raise _misfit(path, f"{different[0]} and {len(different) - 1} more differ")
+    if not all(value.is_floating_point() and value.isfinite().all() for value in tensors.values()):
+        raise _misfit(path, "not all its numbers are finite and real")
     for number, node in enumerate(layers):
         set_weights(graph, node, tensors[f"{number:03}.weight"], tensors[f"{number:03}.bias"])
     tidy(graph)
     ends = tensors["ranges"].tolist()
     ranges = {node.name: Range(*one) for node, one in zip(stored, ends, strict=True)}
-    return Quantised(graph, ranges, recipe, tuple(gates), mended)
+    return Quantised(graph, ranges, recipe, gates, places.mended_channels)
+
+
+def _misfit(path: Path, reason: str) -> ManifestError:
+    return ManifestError(
+        f"{path} does not fit its network: {reason}",
+        expected="integers learned by this version of fiqa-edge",
+        fix=RELEARN,
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 
 from fiqa import cli, metrics
 from fiqa.bootstrap import bootstrap_mean_difference
+from fiqa.errors import InputError
 from fiqa.files import write_bytes, write_json, writing
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import DataRecord, read_manifest, tool_versions
@@ -168,8 +169,27 @@ def _train(args: Namespace, variant: Variant, seed: int, splits: dict[str, Label
         model = open_model(folder, device=args.device)
         scores = {name: model.score(labels).tolist() for name, labels in splits.items()}
         write_json(kept, {"scores": scores, "cpu_s": cpu_s})
-    document = read_json(kept)
-    return _Run({name: np.array(document["scores"][name]) for name in splits}, document["cpu_s"])
+    return read_scores(kept, {name: len(labels) for name, labels in splits.items()})
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A run's scores as they are stored."""
+
+    scores: dict[str, tuple[float, ...]]
+    cpu_s: float | None
+
+
+def read_scores(path: Path, counts: Mapping[str, int]) -> _Run:
+    """The scores of a finished run, one a picture of each split."""
+    kept = from_plain(_Kept, read_json(path), str(path))
+    if (found := {name: len(scores) for name, scores in kept.scores.items()}) != counts:
+        raise InputError(
+            f"{path} holds scores of {found} pictures",
+            expected=f"of {dict(counts)}",
+            fix="delete it: the pictures are then scored again",
+        )
+    return _Run({name: np.array(scores) for name, scores in kept.scores.items()}, kept.cpu_s)
 
 
 def _arguments(args: Namespace, variant: Variant) -> tuple[str, ...]:

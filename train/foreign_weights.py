@@ -107,7 +107,7 @@ def split_backbone(
     for name, value in tensors.items():
         own = name.removeprefix(prefix)
         inside = name.startswith(prefix) and (own in wanted or _is_block(own, wanted))
-        if inside:
+        if inside and is_weight(own):
             backbone[own] = value
         elif is_weight(name):
             rest[name] = value

@@ -25,8 +25,8 @@ class Journal:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / METRICS
-        kept = self._path.read_text().splitlines(keepends=True)[:lines] if lines else []
-        write_bytes(self._path, "".join(kept).encode())
+        kept = self._path.read_bytes().splitlines(keepends=True)[:lines] if lines else []
+        write_bytes(self._path, b"".join(kept))
         self.lines = len(kept)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 

@@ -151,6 +151,7 @@ class _Run:
     def learn(self, maker: TaskMaker, is_last: bool) -> None:
         """One task, from wherever the state says it stands."""
         state = self.state
+        state.check_fit(self.learner)
         if state.previous:
             self.learner.load_state_dict(state.previous)
         task = maker(self.learner)

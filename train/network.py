@@ -65,7 +65,14 @@ def build_backbone(name: str, size: int, **options: Any) -> Any:
     known = timm.get_pretrained_cfg(base)
     if known is not None and known.fixed_input_size:  # Swin and other windows
         options["img_size"] = size
-    backbone = timm.create_model(base, num_classes=0, **options)
+    try:
+        backbone = timm.create_model(base, num_classes=0, **options)
+    except (AssertionError, ZeroDivisionError) as error:  # timm's words about a size
+        raise InputError(
+            f"{name} cannot be built for {size} x {size} pixels: {error}",
+            expected="a size that its patches or windows divide",
+            fix="choose the size it was made for, or another network",
+        ) from error
     return VARIANTS[variant](backbone, name) if variant else backbone
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -66,17 +65,20 @@ def read_prediction(path: Path, count: int) -> Prediction:
     try:
         with np.load(path, allow_pickle=False) as kept:
             found = Prediction(kept["scores"], kept["features"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(
-            f"{path} holds no readable answers: {error}", expected="a file this run may read",
-            fix="delete it; the teacher then looks again",
-        ) from error  # fmt: skip
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged files
+        raise _unusable(path, f"cannot be read: {error}", "a file this run may read") from error
+    for values, dimensions in ((found.scores, 1), (found.features, 2)):
+        if values.ndim != dimensions or values.dtype.kind != "f":
+            raise _unusable(path, f"holds {values.dtype} {values.shape}", "scores and features")
     if len(found.scores) != count or len(found.features) != count:
-        raise InputError(
-            f"{path} holds {len(found.scores)} answers", expected=f"{count}, one a picture",
-            fix="delete it; the teacher then looks again",
-        )  # fmt: skip
+        raise _unusable(path, f"holds {len(found.scores)} answers", f"{count}, one a picture")
     return found
+
+
+def _unusable(path: Path, what: str, expected: str) -> InputError:
+    return InputError(
+        f"{path} {what}", expected=expected, fix="delete it; the teacher then looks again"
+    )
 
 
 def _batches(count: int) -> Iterator[NDArray[np.int64]]:

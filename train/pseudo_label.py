@@ -25,7 +25,7 @@ import numpy as np
 
 from fiqa import cli
 from fiqa.decisions import score_shift
-from fiqa.errors import InputError, MetricError, ToolkitError
+from fiqa.errors import InputError, ManifestError, MetricError, ToolkitError
 from fiqa.files import write_json
 from fiqa.labels import KNOWN_SCALES, LabelSet, read_labels
 from fiqa.logistic import LogisticFit, fit_logistic
@@ -96,7 +96,15 @@ def _work(args: Namespace) -> cli.Outcome:
     else:
         logger.info("%s is finished already", args.out)
     record = read_json(args.out / DATASET)
-    return cli.Outcome(_describe(record, args.out), {"out": str(args.out), "dataset": record})
+    try:
+        text = _describe(record, args.out)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(
+            f"{args.out / DATASET} lacks {error}",
+            expected="the record of a finished set",
+            fix="delete it and start the same command again: finished shards are kept",
+        ) from error
+    return cli.Outcome(text, {"out": str(args.out), "dataset": record})
 
 
 def _fitting_part(args: Namespace) -> LabelSet:

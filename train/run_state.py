@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fiqa.errors import ManifestError
 from fiqa.files import writing
+from fiqa.records import from_plain, parse_json
 
 STATE = "state.safetensors"
 Tensors = dict[str, Tensor]
@@ -52,6 +53,19 @@ class RunState:
             for name, parameter in learner.named_parameters()
             for key, value in optimizer.state.get(parameter, {}).items()
         }
+
+    def check_fit(self, learner: nn.Module) -> None:
+        """Refuse the state of another network before any of it is used."""
+        wanted = {name: value.shape for name, value in learner.state_dict().items()}
+        for group in ("model", "average", "previous", "best"):
+            found = {name: value.shape for name, value in getattr(self, group).items()}
+            if found and found != wanted:
+                raise _damaged(f"the saved state ({group})", "it is another network's", "--out")
+        shapes = {name: value.shape for name, value in learner.named_parameters()}
+        for key, value in self.optimizer.items():
+            name, _, part = key.rpartition("/")
+            if name not in shapes or (part != "step" and value.shape != shapes[name]):
+                raise _damaged("the saved state (optimizer)", "it is another network's", "--out")
 
     def restore(self, learner: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """The opposite of `keep`; without kept weights the learner stays as it is."""
@@ -129,23 +143,49 @@ def load_state(folder: Path) -> RunState:
     state = RunState()
     try:
         with safe_open(path, "pt") as file:
-            counters = json.loads((file.metadata() or {})["counters"])
+            counters = parse_json((file.metadata() or {})["counters"], f"{path} (counters)")
+            kept = from_plain(_Counters, counters, f"{path} (counters)")
             for name in _COUNTERS:
-                setattr(state, name, counters[name])
+                setattr(state, name, getattr(kept, name))
             for key in file.keys():  # noqa: SIM118 - not a dict
                 group, name = key.split(":", 1)
+                if group not in _GROUPS:
+                    raise ValueError(f"a group {group!r}")
                 getattr(state, group)[name] = file.get_tensor(key)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ManifestError(
-            f"{path} is damaged: {error}",
-            expected="the state of a run",
-            fix=f"start anew: remove {folder}, or add --overwrite",
-        ) from error
+        raise _damaged(path, str(error), folder) from error
     return state
 
 
+def _damaged(what: object, reason: str, folder: object) -> ManifestError:
+    return ManifestError(
+        f"{what} is damaged: {reason}",
+        expected="the state of a run",
+        fix=f"start anew: remove {folder}, or add --overwrite",
+    )
+
+
+@dataclass(frozen=True)
+class _Counters:
+    """Those of a RunState, as its file holds them."""
+
+    task: int
+    epoch: int
+    batch: int
+    step: int
+    lines: int
+    stale: int
+    averaged_steps: int
+    best_metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        counts = (self.task, self.epoch, self.batch, self.step, self.lines, self.averaged_steps)
+        if min(counts) < 0:
+            raise ValueError("a count below zero")
+
+
 _GROUPS = ("model", "average", "optimizer", "previous", "best")
-_COUNTERS = ("task", "epoch", "batch", "step", "lines", "stale", "averaged_steps", "best_metrics")
+_COUNTERS = tuple(_Counters.__dataclass_fields__)
 
 
 def _copy(tensors: dict[str, Any]) -> Tensors:

@@ -49,7 +49,7 @@ def _start_from_file(network: QualityNet, path: Path) -> dict[str, str]:
     tensors = {
         name: value
         for name, value in read_tensors(path).items()
-        if name in wanted or not name.startswith(CLASSIFIERS)
+        if is_weight(name) and (name in wanted or not name.startswith(CLASSIFIERS))
     }
     check_fit(
         wanted,

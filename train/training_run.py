@@ -169,7 +169,8 @@ def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
     plain = json.loads(json.dumps(facts))  # as it will be read back
     if (folder / RUN).exists():
         before = read_json(folder / RUN)
-        different = [key for key in plain if before.get(key) != plain[key]]
+        known = before if isinstance(before, dict) else {}
+        different = [key for key in plain if known.get(key) != plain[key]]
         if different:
             raise OutputError(
                 f"{folder} holds another run: {', '.join(different)} differ",

@@ -28,6 +28,11 @@ PARTS = (
 )  # fmt: skip
 # Counters that no forward pass reads: BatchNorm's, torch's AveragedModel's, and thop's.
 COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
+DTYPES = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+)  # fmt: skip
+DEEPEST = 4  # state dicts within state dicts
 SHOWN = 4  # names of misfit tensors in an error
 
 
@@ -37,10 +42,14 @@ def read_tensors(path: Path, part: str | None = None) -> Tensors:
     if path.suffix == ".safetensors":
         tensors = _read_safetensors(path)
         if part:
-            raise InputError(f"{path} has no parts", expected="no --part with safetensors")
+            raise InputError(
+                f"{path} has no parts", expected="no --part with safetensors", fix="leave it out"
+            )
     else:
         tensors = _choose_part(_read_plain(path), path, part)
-    _check_finite(tensors, path)
+    for name, value in tensors.items():
+        _check_plain(name, value, path)
+        _check_finite(name, value, path)
     return tensors
 
 
@@ -142,7 +151,7 @@ def _choose_part(loaded: Any, path: Path, part: str | None) -> Tensors:
 
 def _parts(loaded: Any, prefix: str = "") -> Iterable[tuple[str, Tensors]]:
     """Each state dict in the file by its dotted name; "" is the file's top level."""
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, Mapping) or prefix.count(".") >= DEEPEST:  # it may hold itself
         return
     tensors = {name: value for name, value in loaded.items() if _is_tensor(name, value)}
     if tensors:
@@ -156,14 +165,33 @@ def _is_tensor(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor)
 
 
-def _check_finite(tensors: Tensors, path: Path) -> None:
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"{path}: {name} holds NaN or infinity",
-                expected="finite weights",
-                fix="take an earlier checkpoint: this training diverged",
-            )
+def _check_plain(name: str, value: Tensor, path: Path) -> None:
+    """Numbers in memory, and no more of them than the file has room for.
+
+    A view of one number may claim any shape: only who copies it finds out.
+    """
+    plain = value.layout == torch.strided and value.device.type == "cpu"
+    if not plain or value.dtype not in DTYPES:
+        raise InputError(
+            f"{path}: {name} is a {value.layout} of {value.dtype} on {value.device}",
+            expected="dense tensors of 16 to 64 bits, integers or booleans",
+            fix="save it so: value.cpu().to_dense().float()",
+        )
+    if value.numel() * value.element_size() > path.stat().st_size:
+        raise InputError(
+            f"{path}: {name} claims to be {_shape(value)}, more than its file holds",
+            expected="tensors with all their numbers in the file",
+            fix="save it whole: value.contiguous()",
+        )
+
+
+def _check_finite(name: str, value: Tensor, path: Path) -> None:
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise InputError(
+            f"{path}: {name} holds NaN or infinity",
+            expected="finite weights",
+            fix="take an earlier checkpoint: this training diverged",
+        )
 
 
 def _shape(tensor: Tensor) -> str:

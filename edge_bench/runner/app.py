@@ -163,7 +163,7 @@ def _told(target: Target, place: str, request: Request) -> DeviceError:
     try:
         found = json.loads(text)
         told = Done(int(found["code"]), "", json.dumps(found["error"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         return ResultError(f"the app's report cannot be read: {text[:200]}", fix=str(error))
     return failure(told, request, target.name)
 

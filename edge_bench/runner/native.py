@@ -169,7 +169,7 @@ def failure(done: Done, request: Request, name: str, cause: str = "") -> DeviceE
     """The runner's own words, or what its status says where it had none and the `cause`."""
     said = re.search(r'\{"stage": "(\w+)", "message": (".*")\}', done.err + done.out)
     if said and done.status in STAGES:
-        message = json.loads(said[2])
+        message = _unquoted(said[2])
         if NO_SPACE in message:
             return no_space(f"the result does not fit on {name}: {message}")
         if message == OUT_OF_TIME:
@@ -203,6 +203,14 @@ def failure(done: Done, request: Request, name: str, cause: str = "") -> DeviceE
         expected="0, or a stage of its own",
         fix="leave --runner out to use ours",
     )
+
+
+def _unquoted(text: str) -> str:
+    """A JSON string's text; as it stands where the device told half of it."""
+    try:
+        return str(json.loads(text))
+    except (ValueError, RecursionError):
+        return text
 
 
 def last_line(said: str) -> str:
@@ -246,9 +254,15 @@ def read_answer(path: Path, run_id: str, request: Request) -> Answer:
     if request.mode == "time" and timed < request.runs:
         raise ResultError(f"{timed} timed runs", expected=f"{request.runs}", fix="run again")
     if any(not 0 < sample < answer.elapsed_us for sample in answer.samples_us):
-        raise ResultError("a time that is not within the whole", expected="times above 0")
+        raise ResultError(
+            "a time that is not within the whole", expected="times above 0", fix="run again"
+        )
     if sum(answer.samples_us) > answer.elapsed_us:
-        raise ResultError("single times add up to more than the whole", expected="a sound clock")
+        raise ResultError(
+            "single times add up to more than the whole",
+            expected="a sound clock",
+            fix="run again; if it stays so, measure accuracy only, with --runs 0",
+        )
     return answer
 
 

@@ -66,7 +66,7 @@ class EmulatedTarget(LocalTarget):
             found = json.loads(self._counts.read_text())
             each = tuple(int(value) for value in found.pop("each"))
             classes = {name: round(value / max(len(each), 1)) for name, value in found.items()}
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise ResultError(
                 f"the emulator's plugin left no counts: {error}",
                 expected=f"{QEMU} with plugins, as Debian builds it",

@@ -65,6 +65,7 @@ done
     + _THERMAL
     + "echo @@end"
 )
+MOST_DIGITS = 15  # of a number that a device tells
 ABIS = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64", "amd64": "x86_64"}
 THERMAL_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
@@ -203,8 +204,13 @@ def _value(info: list[list[str]], key: str) -> str:
 
 
 def _integer(text: str) -> int | None:
-    match = re.search(r"-?\d+", text)
-    return int(match[0]) if match else None
+    match = re.search(r"-?[0-9]+", text)
+    return int(match[0]) if match and len(match[0]) <= MOST_DIGITS else None
+
+
+def _number(text: str) -> int:
+    """A processor's number; -1 for what is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else -1
 
 
 def _offset(clock: int, asked: float, answered: float) -> float:
@@ -232,7 +238,7 @@ def _libc(lines: list[str]) -> str:
 
 def _free(line: str) -> int | None:
     columns = line.split()
-    return int(columns[3]) if len(columns) >= 6 and columns[3].isdigit() else None
+    return _integer(columns[3]) if len(columns) >= 6 else None
 
 
 def _emulator(props: dict[str, str], parts: dict[str, list[str]]) -> str:
@@ -247,20 +253,20 @@ def _cores(lines: list[str], info: list[list[str]]) -> tuple[Core, ...]:
     parts: dict[int, str] = {}
     number = -1
     for name, value in info:
-        if name.strip() == "processor" and value.isdigit():
-            number = int(value)
+        if name.strip() == "processor":
+            number = _number(value)
         elif name.strip() == "CPU part":
             parts[number] = value
     found = []
     for line in lines:
         fields = line.split()
-        if len(fields) == 7 and fields[0].isdigit():
-            index, online, capacity, governor, khz, limit, most = fields
+        if len(fields) == 7 and (index := _number(fields[0])) >= 0:
+            _, online, capacity, governor, khz, limit, most = fields
             found.append(
                 Core(
-                    number=int(index),
+                    number=index,
                     online=online != "0",  # the first one has no such file
-                    part=parts.get(int(index), ""),
+                    part=parts.get(index, ""),
                     capacity=_integer(capacity),
                     governor="" if governor == "-" else governor,
                     khz=_integer(khz),
@@ -275,7 +281,7 @@ def _parse_warmth(parts: dict[str, list[str]]) -> dict[str, Any]:
     temperatures = {
         name: int(value) / 1000
         for name, value in _pairs(parts["thermal"]).items()
-        if re.fullmatch(r"-?\d+", value) and -40_000 < int(value) < 200_000
+        if re.fullmatch(r"-?[0-9]{1,6}", value) and -40_000 < int(value) < 200_000
     }
     status = re.search(r"Thermal Status:\s*(\d+)", "\n".join(parts.get("thermalservice", [])))
     battery = dict(re.findall(r"^(.+?):\s*(.+)$", "\n".join(parts.get("battery", [])), re.M))
@@ -285,7 +291,7 @@ def _parse_warmth(parts: dict[str, list[str]]) -> dict[str, Any]:
     ]
     return {
         "temperatures": temperatures,
-        "thermal_status": int(status[1]) if status else None,
+        "thermal_status": _integer(status[1]) if status else None,
         "battery_percent": None if level is None else float(level),
         "battery_c": None if warmth is None else warmth / 10,
         "power": (plugged[0].lower() if plugged else "battery") if battery else "",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -85,6 +86,13 @@ def test_temperatures_that_cannot_be_are_left_out() -> None:
 def test_an_answer_that_is_cut_short_is_none() -> None:
     with pytest.raises(ResultError, match="cut short"):
         parse_facts(PIXEL[: len(PIXEL) // 2], 1000.0, 1002.0)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "-", "1e9"])
+def test_numbers_that_no_device_has_are_none(number: str) -> None:
+    facts = parse_facts(re.sub(r"\b\d{3,}\b", number, PIXEL), 1000.0, 1002.0)
+    assert len(facts.cores) == 3
+    assert facts.memory_kb in (None, 1)
 
 
 @pytest.mark.parametrize(("asked", "offset"), [(1000.5, 0.0), (999.0, 0.0), (5000.0, -3999.0)])

@@ -4,12 +4,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_bench.charts import nice_ticks
 from edge_bench.report import main
 from edge_bench.result import write_result
+from fiqa.records import to_plain
 from tests.doubles.bench_results import device, model, result
 
 COUNTED = ((28_000_000,) * 5, (14_000_000,) * 5)
@@ -128,3 +130,37 @@ def test_ticks_reach_around_the_values(limits: tuple[float, float]) -> None:
     assert ticks[0] <= limits[0]
     assert limits[1] <= ticks[-1]
     assert len(ticks) <= 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": []}, "no models"),
+        ({"canary": [60]}, "a canary outside its 60 pictures"),
+        ({"canary": [0]}, "not those of the canary"),
+        ({"passes": [{"scores": [0.5]}]}, "1 scores of 60 pictures"),
+        ({"passes": [{"scores": [1e300] * 60}]}, "a score that cannot be"),
+        ({"passes": [{"model": 2}]}, "setup 0 or model 2 does not exist"),
+        ({"blocks": [{"setup": -1}]}, "setup -1 or model 0 does not exist"),
+        ({"blocks": [{"runs": 0}]}, "without runs"),
+        ({"blocks": [{"samples_us": [0.0]}]}, "a time that cannot be"),
+        ({"blocks": [{"mean_us": 1e308}]}, "a time that cannot be"),
+        ({"counts": [{"instructions": []}]}, "instructions that cannot be"),
+        ({"pictures": {"labels": [0.5]}}, "1 labels or people of 60 pictures"),
+    ],
+)
+def test_a_benchmark_that_contradicts_itself_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = to_plain(result(pictures=60, instructions=((9, 9), (8, 8))))
+    for name, changed in change.items():
+        if isinstance(changed, dict):
+            document[name] |= changed
+        elif changed and isinstance(changed[0], dict):
+            document[name][0] |= changed[0]
+        else:
+            document[name] = changed
+    (tmp_path / "bench.json").write_text(json.dumps(document))
+    assert main([str(tmp_path / "bench.json"), "--out", str(tmp_path / "report.html")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import pickle
@@ -45,6 +46,25 @@ def test_json_is_one_document_in_every_case(capsys: pytest.CaptureFixture[str]) 
         assert json.loads(capsys.readouterr().out)["status"] == status
     command(lambda args: cli.Outcome("t", {}), "--json", "--nonsense")
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "InputError"
+
+
+@pytest.mark.parametrize("command", ["fiqa.score {0} a.png", "edge_bench.report {0} --out r.html"])
+def test_a_name_that_no_file_can_have_is_an_error_and_no_traceback(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, *arguments = command.format("x" * 300).split()
+    assert importlib.import_module(module).main([*arguments, "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)["error"]
+    assert found["type"] == "InputError"
+    assert "File name too long" in found["found"]
+
+
+def test_an_error_of_the_system_that_is_our_own_mistake_stays_loud() -> None:
+    def fails(args: Any) -> cli.Outcome:
+        raise FileNotFoundError(errno.ENOENT, "No such file", "forgotten")
+
+    with pytest.raises(FileNotFoundError):
+        command(fails)
 
 
 def test_error_says_found_expected_and_what_to_type() -> None:

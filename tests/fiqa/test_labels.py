@@ -88,6 +88,11 @@ def test_damaged_parquet_is_refused(root: Path) -> None:
     assert "cannot be read" in reasons(write(root, "PAR1 no", "a.parquet"))
 
 
+def test_a_name_longer_than_any_file_has_is_a_bad_row(root: Path) -> None:
+    path = write(root, f"image,score\n{'x' * 300},1\n0.png,0.5\n")
+    assert "File name too long" in reasons(path)
+
+
 def test_folder_of_pictures_is_an_unlabelled_set(root: Path) -> None:
     labels = read_labels(root, scored=False)
     assert len(labels) == 6

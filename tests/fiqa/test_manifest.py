@@ -67,6 +67,15 @@ def test_manifest_survives_its_json() -> None:
         ({"metrics": [{"name": "srcc"}]}, "missing"),
         ({"checks": [{"name": "parity", "status": "unchecked"}]}, "without a reason"),
         ({"inputs": "none"}, "inputs"),
+        ({"model": "half a \ud800 sign"}, "surrogates not allowed"),
+        (
+            {
+                "metrics": [
+                    {"name": "srcc", "value": 1.0, "data": "d", "split": "v", "count": 2**70}
+                ]
+            },
+            "count is 1180591620717411303424",
+        ),
     ],
 )
 def test_damaged_manifests_name_the_field(change: dict[str, Any], message: str) -> None:

@@ -126,6 +126,11 @@ def test_cut_models_are_refused(cut: float, package: Path) -> None:
         ("{", "names no root model"),
         ("[]", "names no root model"),
         ('{"rootModelIdentifier": "1"}', "names no root model"),
+        ("[" * 100_000, "names no root model"),
+        (
+            '{"rootModelIdentifier": "1", "itemInfoEntries": {"1": {"path": "\\ud800"}}}',
+            "names no root model",
+        ),
         (
             '{"rootModelIdentifier": "1", "itemInfoEntries": {"1": {"path": "no.mlmodel"}}}',
             "'no.mlmodel' is missing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,15 @@ def test_several_pictures_are_drawn_into_a_folder(folder: Path, party: Path) -> 
     assert score.main([*arguments[:-1], str(folder / "one.png")]) == 2
     same = [str(folder / "m.tflite"), str(folder / "faces"), str(folder / "faces" / "0.png")]
     assert score.main([*same, "--draw", str(folder / "again")]) == 0  # one picture, named twice
+
+
+def test_a_name_that_is_no_text_is_printed_and_written_all_the_same(folder: Path) -> None:
+    name = os.fsdecode(b"3\xff.png")
+    try:
+        (folder / "faces" / "2.png").rename(folder / "faces" / name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    result = run(folder / "m.tflite", folder / "faces", "--out", folder / "scores.csv")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 3
+    assert os.fsencode(name) in (folder / "scores.csv").read_bytes()

@@ -12,16 +12,20 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("timm", reason="needs the extra `export`")
 
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
 from export.integers import LEARNED, attempts  # noqa: E402
 from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.engines import open_engine  # noqa: E402
 from fiqa.errors import InputError, ManifestError  # noqa: E402
-from fiqa.manifest import read_manifest  # noqa: E402
+from fiqa.files import sha256_file  # noqa: E402
+from fiqa.manifest import SIDECAR, read_manifest  # noqa: E402
 from fiqa.metrics import srcc  # noqa: E402
 from quantize import qat  # noqa: E402
 from quantize.calibration import read_calibration  # noqa: E402
 from quantize.deployable import Deployable, make_deployable  # noqa: E402
-from quantize.learned_file import INTEGERS, load_integers  # noqa: E402
+from quantize.learned_file import INTEGERS, NOTE, load_integers  # noqa: E402
 from quantize.simulation import scores_of  # noqa: E402
 from tests.doubles.checkpoints import save_network  # noqa: E402
 from tests.doubles.lively_networks import make_lively  # noqa: E402
@@ -148,8 +152,34 @@ def test_labels_are_not_read(checkpoint: Path, faces: Path, learned: Path, tmp_p
     assert (tmp_path / "out" / INTEGERS).read_bytes() == (learned / INTEGERS).read_bytes()
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "other size"])
-def test_integers_that_do_not_fit_are_refused(learned: Path, tmp_path: Path, harm: str) -> None:
+def change_record(folder: Path, harm: str) -> None:
+    """What is said of the integers, under a hash that is right."""
+    document = json.loads((folder / SIDECAR).read_text())
+    note = document["recipe"][NOTE]
+    if harm == "no size":
+        del note["size"]
+    else:
+        with safe_open(folder / INTEGERS, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = json.loads(file.metadata()["quantised"]) | {"gates_at": [999]}
+        save_file(tensors, folder / INTEGERS, {"quantised": json.dumps(facts)})
+        note["sha256"] = sha256_file(folder / INTEGERS)
+    (folder / SIDECAR).write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        ("cut", "is damaged"),
+        ("gone", "is missing"),
+        ("other size", "learned at 48"),
+        ("no size", "tells no size"),
+        ("far gate", r"gates at \[999\]"),
+    ],
+)
+def test_integers_that_do_not_fit_are_refused(
+    learned: Path, tmp_path: Path, harm: str, says: str
+) -> None:
     folder = tmp_path / "student"
     folder.mkdir()
     for part in learned.iterdir():
@@ -161,10 +191,12 @@ def test_integers_that_do_not_fit_are_refused(learned: Path, tmp_path: Path, har
         (folder / INTEGERS).write_bytes((learned / INTEGERS).read_bytes()[:-9])
     elif harm == "gone":
         (folder / INTEGERS).unlink()
-    else:
+    elif harm == "other size":
         spec = dataclasses.replace(spec, size=SIZE + 16)
-    with pytest.raises((ManifestError, InputError), match="damaged|missing|learned at 48"):
-        load_integers(folder, manifest, make_deployable(network, spec))
+    else:
+        change_record(folder, harm)
+    with pytest.raises((ManifestError, InputError), match=says):
+        load_integers(folder, read_manifest(folder), make_deployable(network, spec))
 
 
 def test_an_export_of_learned_integers_does_not_calibrate_anew(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from fiqa.errors import ManifestError, OutputError, PictureError
 from train.loop import Batch, Fitting, LoopConfig, TaskMaker, TrainingError, fit
-from train.run_state import STATE
+from train.run_state import STATE, load_state, save_state
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +230,19 @@ def test_damaged_state_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ManifestError, match="damaged"):
         fit(Line(), [lambda _: BrightnessTask()], LoopConfig(tmp_path))
+
+
+def test_the_state_of_another_network_or_with_strange_counters_is_refused(tmp_path: Path) -> None:
+    fit(Line(), [lambda _: BrightnessTask(epochs=1)], LoopConfig(tmp_path))
+    state = load_state(tmp_path)
+    for change, message in (
+        ({"step": -1}, "a count below zero"),
+        ({"best": {"other": torch.zeros(1)}}, "another network's"),
+        ({"optimizer": {"other/step": torch.zeros(1)}}, "another network's"),
+    ):
+        save_state(tmp_path, dataclasses.replace(state, **change))
+        with pytest.raises(ManifestError, match=message):
+            load_state(tmp_path).check_fit(Line())
 
 
 def test_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
@@ -9,7 +12,10 @@ pytest.importorskip("timm", reason="needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from fiqa.errors import InputError  # noqa: E402
+from fiqa.contract import PreprocessSpec  # noqa: E402
+from fiqa.errors import InputError, ManifestError  # noqa: E402
+from tests.doubles.checkpoints import save_network  # noqa: E402
+from train.checkpoint import load_checkpoint  # noqa: E402
 from train.network import QualityNet, cost_of  # noqa: E402
 
 
@@ -96,6 +102,22 @@ class Tiny(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.linear(self.conv(x).mean((2, 3)))
+
+
+def test_a_size_that_a_network_cannot_take_is_told() -> None:
+    with pytest.raises(InputError, match="cannot be built for 33 x 33 pixels"):
+        QualityNet("xcit_nano_12_p16_224", 33)
+
+
+def test_a_manifest_that_names_a_giant_is_refused_before_one_is_built(tmp_path: Path) -> None:
+    network = QualityNet("lcnet_050", 32)
+    folder = save_network(tmp_path / "student", network, PreprocessSpec(size=32))
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace("lcnet_050", "vit_giant_patch14_224"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ManifestError, match="does not hold the weights of vit_giant_patch14_224"):
+        load_checkpoint(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # of its 4 GB
 
 
 def test_cost_counts_each_multiply_add_once() -> None:

@@ -328,11 +328,14 @@ def test_a_picture_that_vanishes_in_the_middle_loses_no_finished_shard(
     assert run(material, tmp_path / "out", data=data) == 0
 
 
-def test_a_damaged_shard_is_named(material: Path, tmp_path: Path,
+def test_a_damaged_shard_or_record_is_named(material: Path, tmp_path: Path,
                                   capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     out = tmp_path / "u1"
     assert run(material, out) == 0
     capsys.readouterr()
+    (out / "dataset.json").write_text('{"schema": 1, "fit": []}')
+    assert run(material, out) == 2
+    assert "dataset.json lacks" in answer(capsys)["error"]["found"]
     (out / "dataset.json").unlink()
     shard = out / "shard-000001.parquet"
     shard.write_bytes((out / "shard-000000.parquet").read_bytes())

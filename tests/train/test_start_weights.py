@@ -199,6 +199,31 @@ def test_cut_and_damaged_files_give_typed_errors(
             start(network, str(path))
 
 
+def endless() -> dict[str, Any]:
+    """A state dict that holds itself."""
+    content: dict[str, Any] = {}
+    content["model"] = content
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.ones(1).expand(10**12)}, "claims to be 1000000000000, more than its file"),
+        ({"a": torch.ones(3, 3).to_sparse()}, "a is a torch.sparse_coo"),
+        ({"a": torch.ones(9).to(torch.float8_e4m3fn)}, "torch.float8_e4m3fn"),
+        ({"a": torch.empty(9, device="meta")}, "on meta"),
+        (endless(), "holds no state dict"),
+    ],
+)
+def test_tensors_that_are_none_in_memory_are_refused(
+    content: Any, message: str, network: QualityNet, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=message):
+        start(network, str(tmp_path / "a.pt"))
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}])
 def test_a_file_without_tensors_says_what_it_lacks(
     content: Any, network: QualityNet, tmp_path: Path
