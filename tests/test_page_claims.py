@@ -112,10 +112,10 @@ def test_figures_are_found() -> None:
 
 @pytest.mark.parametrize(("page", "figure", "file"), figures())
 def test_a_figure_is_that_of_the_file_it_links_to(page: str, figure: str, file: str) -> None:
-    """Value and interval stand in one place of the file; M and MB are millions."""
+    """Value and interval stand in one place of the file; M and MB are millions, % hundredths."""
     shown = re.findall(r"[+-]?\d+(?:\.\d+)?", figure)
     held = json.loads(((REPOSITORY / page).parent / file).read_text())
-    scale = 1e6 if figure.endswith(("M", "MB")) else 1.0
+    scale = 1e6 if figure.endswith(("M", "MB")) else 0.01 if figure.endswith("%") else 1.0
     wanted = tuple(map(float, shown))
     places = [len(text.partition(".")[2]) for text in shown]
     for values in _estimates(held) if len(shown) == 3 else _numbers(held):
