@@ -32,6 +32,7 @@ from fiqa.files import sha256_file, writing
 
 COMMAND_S = 60.0
 SLOWEST_BYTES_A_SECOND = 500_000  # of a transfer that is still alive
+SMALL_BYTES = 64 * 1024  # up to here a full disk is told by the transfer itself
 NO_SPACE = "No space left on device"
 
 
@@ -112,7 +113,8 @@ class Target(ABC):
         """Copy a file to our folder, whole or not at all."""
         part = self.path(f".{name}.{uuid.uuid4().hex[:8]}.part")
         try:
-            self._require_space(source.stat().st_size)
+            if source.stat().st_size > SMALL_BYTES:
+                self._require_space(source.stat().st_size)
             self._push(source, part, _transfer_s(source.stat().st_size))
             self._compare(part, sha256_file(source), f"{source} did not arrive whole")
             done = self.run(["mv", "-f", part, self.path(name)])
