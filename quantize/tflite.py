@@ -11,7 +11,6 @@ import dataclasses
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,16 +19,15 @@ from quantize.ai_edge import quantise_all
 from quantize.convert import to_tflite
 from quantize.deployable import INPUT, OUTPUT, Deployable
 from quantize.flatbuffer import input_and_output, op_name, read_model, tensor_name, type_name
-from quantize.integer_places import PICTURE, Range, range_of
+from quantize.integer_places import Range
 from quantize.muted import muted
 from quantize.recipes import Quantised
-from quantize.simulation import Walk, few
+from quantize.recognition import LOOKS, Values, recognise
+from quantize.simulation import few
 from quantize.ties import avoid_ties
 
 InputType = Literal["uint8", "int8", "float"]
 MOVING = frozenset({"PAD", "PADV2", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "SLICE", "SQUEEZE"})
-LOOKS = 2  # pictures that tell tensors apart
-CLOSE = 1e-3  # of a tensor's largest value: float kernels differ by far less
 
 
 def to_integer_tflite(
@@ -45,20 +43,10 @@ def to_integer_tflite(
 def tensor_ranges(float_file: bytes, quantised: Quantised, pictures: Tensor) -> dict[str, Range]:
     """The range of every float tensor that is computed, by its name in the file."""
     shown = few(pictures, LOOKS).float()
-    tensors = _tensor_values(float_file, shown.numpy())
-    known = _known_values(quantised, shown)
-    moved = _moved(float_file)
-    found, lost = {INPUT: Range(*PICTURE)}, []
-    for name, value in tensors.items():
-        if name == INPUT:
-            continue
-        covered = found.get(moved.get(name, "")) or next(
-            (one for values, one in known if _same(value, values)), None
-        )
-        if covered is None:
-            lost.append(name)
-        else:
-            found[name] = covered
+    found = recognise(
+        _tensor_values(float_file, shown.numpy()), quantised, shown, _moved(float_file)
+    )
+    lost = sorted(_computed(float_file) - found.keys())
     if lost:
         return found | _measured(float_file, lost, pictures.numpy())
     return found
@@ -79,44 +67,7 @@ def _spec(tensor: Any, name: str, layout: str) -> TensorSpec:
     return TensorSpec(name, shape, dtype, layout, float(scale), int(zero))
 
 
-# ---------------------------------------------------------------- recognising tensors
-
-Values = list[NDArray[np.float32]]  # one array a picture, batch left out
-
-
-def _known_values(quantised: Quantised, shown: Tensor) -> list[tuple[Values, Range]]:
-    """What the graph computes, with the range it has there."""
-    nodes = {node.name: node for node in quantised.module.graph.nodes}
-    seen: dict[str, Values] = {}
-
-    def look(name: str, value: Tensor) -> None:
-        if value.is_floating_point() and value.dim():
-            seen.setdefault(name, []).append(value.numpy().astype(np.float32))
-
-    with torch.no_grad():
-        for picture in shown:
-            Walk(everything=look).run(quantised.module, picture[None])
-    found = [(values, range_of(nodes[name], quantised.ranges)) for name, values in seen.items()]
-    return [(values, covered) for values, covered in found if covered is not None]
-
-
-def _same(tensor: Values, node: Values) -> bool:
-    """Whether they hold the same values, channels last or first."""
-    if tensor[0].size != node[0].size:
-        return False
-    for turn in ((0, 2, 3, 1), None):
-        if turn and node[0].ndim != 4:
-            continue
-        if all(
-            _close(a, b.transpose(turn) if turn else b) for a, b in zip(tensor, node, strict=True)
-        ):
-            return True
-    return False
-
-
-def _close(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    reach = float(np.abs(a).max())
-    return bool(np.abs(a.ravel() - b.ravel()).max() <= CLOSE * reach + 1e-6)
+# ---------------------------------------------------------------- values in the file
 
 
 def _tensor_values(float_file: bytes, shown: NDArray[np.float32]) -> dict[str, Values]:

@@ -152,9 +152,31 @@ def test_qdq_onnx_follows_the_simulation(network: Deployable, quantised: Quantis
     data = to_qdq_onnx(network, quantised, pictures())
     engine = open_engine(data, "onnx", "auto", 1, "test")
     found = [engine.run(one.astype(np.float32)[None]).ravel()[0] for one in pictures().numpy()]
+    simulated = scores_of(quantised.module, pictures(), quantised.walk).numpy()
     wanted = scores_of(network.module, pictures()).numpy()
     assert len(data) < 0.5 * sum(one.numel() * 4 for one in network.module.parameters())
     assert np.abs(np.array(found) - wanted).mean() < 0.25 * wanted.std()
+    assert srcc(simulated.astype(float), np.array(found, float)) >= 0.96
+
+
+def test_qdq_onnx_has_the_ranges_of_the_simulation(
+    network: Deployable, quantised: Quantised
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    from quantize.onnx import to_qdq_onnx
+
+    graph = onnx.load_from_string(to_qdq_onnx(network, quantised, pictures())).graph
+    held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    scales = {
+        float(held[node.input[1]])
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" and held[node.input[1]].ndim == 0
+    }
+    ours = np.array([one.scale for one in quantised.ranges.values()], np.float32)
+    known = [scale for scale in scales if np.isclose(ours, scale, rtol=1e-5).any()]
+    assert len(known) > 0.9 * len(scales) > 20
 
 
 def test_core_ml_weights_in_8_bits_move_scores_little(tmp_path: Path) -> None:
