@@ -54,9 +54,9 @@ def _look_in_child(data: bytes, kind: Kind, runtime: str, name: str, size: int) 
             env=os.environ | {"PYTHONPATH": paths},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise _deadly(name, f"takes the runtime more than {TIMEOUT_S} s") from error
+        raise _deadly(f"{name} takes the runtime more than {TIMEOUT_S} s") from error
     if done.returncode:
-        raise _deadly(name, f"kills the runtime: {_cause(done)}")
+        raise _deadly(f"{name} kills the runtime: {_cause(done)}")
     told = json.loads(done.stdout.splitlines()[-1])
     if told:
         kind_of_error = getattr(errors, told.pop("type"))
@@ -70,9 +70,9 @@ def _cause(done: subprocess.CompletedProcess[bytes]) -> str:
     return lines[-1][:200]
 
 
-def _deadly(name: str, what: str) -> ArtifactError:
+def _deadly(found: str) -> ArtifactError:
     return ArtifactError(
-        f"{name} {what}",
+        found,
         expected="a whole model that scores a picture; it was tried in a process of its own",
         fix="fetch or convert it again, or try another --runtime",
     )
@@ -86,7 +86,7 @@ def _look(data: bytes, kind: Kind, runtime: str, name: str, size: int) -> dict[s
         return error.document()
     except Exception as error:  # MemoryError among them: runtimes raise what comes to hand
         reason = " ".join(str(error).split())[:200]
-        return _deadly(name, f"fails: {type(error).__name__} {reason}").document()
+        return _deadly(f"{name} fails: {type(error).__name__} {reason}").document()
     return {}
 
 
