@@ -239,36 +239,47 @@ def aim_of(rows: Sequence[Row]) -> Aim:
 
 
 def table_of(found: Pareto) -> str:
-    """The rows as Markdown; the aim and what is missing below."""
-    head = ["student", "start", *SPLITS, *(f"{core}, M" for core in CORES), "host, ms", "MB"]
-    lines = [head, ["---"] * len(head)]
-    lines += [_cells(row, one) for row in found.rows for one in row.artifacts]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    aim = found.aim
-    names = f" ({aim.model}, against {aim.reference})" if aim.model else ""
-    training = found.rows[0].training
+    """Scores and costs of the rows as Markdown; the training, the aim and what is missing below."""
+    each = [(row, one) for row in found.rows for one in row.artifacts]
+    scores = [[name_of(row, one), *(_interval(one.scores[name]) for name in SPLITS)]
+              for row, one in each]  # fmt: skip
+    costs = [
+        [
+            f"{row.name}: {one.precision}",
+            row.start,
+            *(f"{one.instructions[core] / 1e6:.1f}" for core in CORES),
+            f"{one.latency_ms:.2f}",
+            f"{one.size_bytes / 1e6:.2f}",
+        ]
+        for row, one in each
+    ]
+    training, aim = found.rows[0].training, found.aim
     epochs = " + ".join(map(str, training.epochs))
     shown = "all" if not any(training.pictures) else f"{max(training.pictures)}"
+    names = f" ({aim.model}, against {aim.reference})" if aim.model else ""
     notes = [f"Training: {epochs} epochs, {shown} pictures each."]
     notes += [f"Aim: {aim.status}: {aim.reason}{names}."]
     if found.missing:
         notes.append(f"Not made: {', '.join(found.missing)}.")
-    return "\n\n".join([text, *notes]) + "\n"
+    cores = [f"{core}, M" for core in CORES]
+    tables = (
+        _markdown(["student", *SPLITS], scores),
+        _markdown(["student", "start", *cores, "host, ms", "MB"], costs),
+    )
+    return "\n\n".join([*tables, *notes]) + "\n"
 
 
-def _cells(row: Row, one: Precision) -> list[str]:
+def name_of(row: Row, one: Precision) -> str:
     marks = [one.precision]
     marks += ["published"] if row.is_reference else []
     marks += [f"verdict {one.verdict}"] if one.verdict else []
     marks += [f"not comparable: {row.not_comparable}"] if row.not_comparable else []
-    return [
-        f"{row.name}: {', '.join(marks)}",
-        row.start,
-        *(_interval(one.scores[name]) for name in SPLITS),
-        *(f"{one.instructions[core] / 1e6:.1f}" for core in CORES),
-        f"{one.latency_ms:.2f}",
-        f"{one.size_bytes / 1e6:.2f}",
-    ]
+    return f"{row.name}: {', '.join(marks)}"
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _interval(one: Estimate) -> str:
