@@ -63,7 +63,7 @@ def write_prediction(path: Path, found: Prediction) -> None:
 def read_prediction(path: Path, count: int) -> Prediction:
     """Answers that were kept, for a set of `count` pictures."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
             found = Prediction(kept["scores"], kept["features"])
     except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged files
         raise _unusable(path, f"cannot be read: {error}", "a file this run may read") from error

@@ -208,7 +208,7 @@ def test_kept_answers_spare_the_teacher_a_second_look(
     np.testing.assert_array_equal(again.scores, first.scores)
     np.testing.assert_array_equal(again.features, first.features)
     kept.write_bytes(kept.read_bytes()[:-100])
-    with pytest.raises(InputError, match="no readable answers"):
+    with pytest.raises(InputError, match="cannot be read"):
         Teacher(network, spec, "wise", tmp_path / "kept").on("labels", sources["labels"])
 
 
