@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_bench.result import BenchResult, read_result
-from edge_bench.summary import summarise_result
+from edge_bench.summary import Counted, Timing, summarise_result
 from fiqa.manifest import DataRecord, Manifest, read_manifest
 from fiqa.records import check_schema, from_plain, read_json
 from train.evaluation import read_evaluation
@@ -118,9 +118,12 @@ class Pareto:
 def read_row(pair: Pair, folder: Path) -> Row:
     """Of a finished row: its checkpoint, evaluations and benchmarks."""
     manifest = read_manifest(folder / STUDENT)
-    cores, host = read_result(folder / "cores.json"), read_result(folder / "host.json")
+    cores = read_result(folder / "cores.json")
+    counted = summarise_result(cores).counted
+    timings = summarise_result(read_result(folder / "host.json")).timings
     found = tuple(
-        _precision(kind, number, folder, cores, host) for number, kind in enumerate(pair.precisions)
+        _precision(kind, number, folder, cores, counted, timings)
+        for number, kind in enumerate(pair.precisions)
     )
     start = manifest.recipe["init"]
     return Row(pair.student, pair.size, pair.is_reference, start, training_of(manifest), found)
@@ -138,11 +141,16 @@ def training_of(manifest: Manifest) -> Training:
 
 
 def _precision(
-    kind: str, number: int, folder: Path, cores: BenchResult, host: BenchResult
+    kind: str,
+    number: int,
+    folder: Path,
+    cores: BenchResult,
+    counted: Sequence[Counted],
+    timings: Sequence[Timing],
 ) -> Precision:
     record = cores.models[number]
     evaluation = read_evaluation(folder / f"{kind}_evaluation" / "evaluation.json")
-    (timing,) = (one for one in summarise_result(host).timings if one.model == number)
+    (timing,) = (one for one in timings if one.model == number)
     return Precision(
         precision=kind,
         sha256=record.body_sha256,
@@ -155,7 +163,7 @@ def _precision(
         },
         instructions={
             cores.plan.setups[one.setup].cores: one.instructions
-            for one in summarise_result(cores).counted
+            for one in counted
             if one.model == number
         },
         latency_ms=timing.latency.p50_ms if timing.latency else timing.mean_ms,
@@ -197,8 +205,8 @@ def comparable(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 def _otherwise(one: Training, first: Training) -> str:
     reasons = {
-        "random start weights": one.from_random != first.from_random and one.from_random,
-        "other start weights": one.from_random != first.from_random and first.from_random,
+        "random start weights": one.from_random and not first.from_random,
+        "other start weights": first.from_random and not one.from_random,
         "other pictures": one.data != first.data,
         "another teacher": one.teacher != first.teacher,
         "another budget": (one.epochs, one.pictures) != (first.epochs, first.pictures),

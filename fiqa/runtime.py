@@ -17,7 +17,7 @@ from PIL import Image
 from fiqa.contract import Box, Bytes, PreprocessSpec, Reals, Square, load_picture
 from fiqa.engines import Engine, open_engine, open_package
 from fiqa.errors import ArtifactError, PictureError
-from fiqa.first_look import open_foreign
+from fiqa.first_look import MOST_VALUES, open_foreign
 from fiqa.manifest import (
     Manifest,
     TensorSpec,
@@ -33,7 +33,6 @@ Picture = Path | str | bytes | Image.Image | Bytes
 
 AT_ONCE = 64  # pictures decoded ahead of the model: bounds memory on folders of any length
 FREE_BATCH = 16  # batch for models that take any
-MOST_VALUES = 2**28  # of an input tensor with a fixed batch: 1 GB as float32
 
 
 class Face(NamedTuple):
