@@ -41,9 +41,14 @@ def is_depthwise(gm: GraphModule, node: Node) -> bool:
     return found is not None and found[0].shape[1] == 1 and argument(node, 6, 1) == len(found[0])
 
 
+def propagate_shapes(gm: GraphModule, example: torch.Tensor) -> None:
+    """Note every node's shape in the graph."""
+    ShapeProp(gm).propagate(example)
+
+
 def find_groups(gm: GraphModule, example: torch.Tensor) -> list[Group]:
     """All groups that may be scaled, in the order of the graph."""
-    ShapeProp(gm).propagate(example)
+    propagate_shapes(gm, example)
     ties = _Ties(gm)
     for node in gm.graph.nodes:
         ties.visit(node)
@@ -104,7 +109,7 @@ class _Ties:
             self.pin(*(one for one in node.args if one is not self.swishes[node]))
         elif is_call(node, *_KEEP_CHANNELS) and _keeps_channels(node):
             self.tie(cast(Node, node.args[0]), node)
-        elif is_call(node, aten.add.Tensor) and _same_shapes(node):
+        elif is_call(node, aten.add.Tensor) and same_shapes(node):
             self.tie(node, *node.all_input_nodes)
         elif is_call(node, aten.mul.Tensor) and (pair := _scaled_by_gate(node)):
             self.tie(pair[0], node)
@@ -141,7 +146,8 @@ def _axes(node: Node) -> list[int]:
     return list(axes)
 
 
-def _same_shapes(node: Node) -> bool:
+def same_shapes(node: Node) -> bool:
+    """Whether two tensors of one shape are summed; after `propagate_shapes`."""
     shapes = [_shape(one) for one in node.args]
     return len(set(shapes)) == 1 and len(shapes[0]) >= 2
 

@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 
 from fiqa.errors import InputError
 from quantize.aten import tidy
+from quantize.centring import centre
 from quantize.corrections import correct_outputs, correct_scores, fit_channels, observe
 from quantize.equalisation import channel_extents, equalise, unequal_swishes
 from quantize.gates import insert_gates
@@ -31,7 +32,8 @@ class QuantRecipe:
 
     name: str
     gates: int | None = None  # of the hard-swishes whose channels differ, from the first; None: all
-    equalise: bool = True  # channels of a tensor brought to one range
+    centre: bool = True  # channels of a tensor moved to the middle of its range
+    equalise: bool = True  # and brought to one range
     cut_tails: bool = True  # ranges narrowed where that moves scores less
     round_together: bool = True  # weights, not each to its nearest
     correct: bool = True  # outputs of layers, and of the whole
@@ -39,7 +41,7 @@ class QuantRecipe:
 
 def naive() -> QuantRecipe:
     """True ranges and nothing else, as converters do it: what the others are measured against."""
-    return QuantRecipe("naive", 0, False, False, False, False)
+    return QuantRecipe("naive", 0, False, False, False, False, False)
 
 
 def fastest() -> QuantRecipe:
@@ -100,10 +102,12 @@ def quantise(
     `pictures` are (N, S, S, 3) bytes - 128, unlabelled. The module stays as it is.
     """
     wanted = scores_of(module, pictures)
-    gates: tuple[int, ...] = ()
-    if recipe.gates != 0:
-        gates = unequal_swishes(module, channel_extents(module, pictures))[: recipe.gates]
+    extents = channel_extents(module, pictures)
+    gates = unequal_swishes(module, extents)[: recipe.gates]
     graph = prepared(module, gates)
+    if recipe.centre:
+        centre(graph, extents, example)
+        tidy(graph)
     if recipe.equalise:
         equalise(graph, channel_extents(graph, pictures), example)
         tidy(graph)

@@ -37,6 +37,7 @@ from train.evaluation import choose_splits
 
 REMEDIES: dict[str, dict[str, Any]] = {
     "gates": {"gates": 0},
+    "centring": {"centre": False},
     "equalisation": {"equalise": False},
     "cut tails": {"cut_tails": False},
     "joint rounding": {"round_together": False},

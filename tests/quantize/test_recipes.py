@@ -12,10 +12,11 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("timm", reason="needs the extra `export`")
 
 from fiqa.errors import InputError  # noqa: E402
-from quantize.aten import CONV, calls, known_weights, tidy  # noqa: E402
+from quantize.aten import CONV, LINEAR, calls, known_weights, tidy  # noqa: E402
+from quantize.centring import centre  # noqa: E402
 from quantize.channel_groups import find_groups  # noqa: E402
 from quantize.corrections import BIAS_BITS, fit_channels, observe  # noqa: E402
-from quantize.deployable import Deployable  # noqa: E402
+from quantize.deployable import Deployable, trace  # noqa: E402
 from quantize.equalisation import (  # noqa: E402
     UNEQUAL,
     Extent,
@@ -121,6 +122,53 @@ def test_equalisation_is_exact_and_undoes_planted_outliers(
     tidy(graph)
     assert shift(network.module, graph) <= EXACT
     assert before < 0.02 < 0.05 < _worst_share(planted)
+
+
+def test_centring_is_exact_and_leaves_no_offset_where_it_may_move(
+    network: Deployable, graph
+) -> None:  # type: ignore[no-untyped-def]
+    before = channel_extents(graph, pictures())
+    assert centre(graph, before, network.example).places > 5
+    tidy(graph)
+    assert shift(network.module, graph) <= EXACT
+    after = channel_extents(graph, pictures())
+    layers = [node.name for node in calls(graph, CONV, LINEAR)]
+    offsets = {name: after[name].low + after[name].high for name in layers if name in after}
+    still = {n for n in offsets if torch.allclose(after[n].low, before[n].low, atol=EXACT)}
+    moved = offsets.keys() - still
+    assert moved and still  # those behind which zeros are padded, or that are multiplied, stay
+    for name in moved:
+        assert float(offsets[name].abs().max()) <= 1e-4 * float(after[name].high.max())
+
+
+class Borders(torch.nn.Module):
+    """A convolution read by one that pads, and a sum read by one that does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.third, self.last = torch.nn.Conv2d(4, 4, 1), torch.nn.Conv2d(4, 1, 1)
+
+    def forward(self, r: torch.Tensor) -> torch.Tensor:
+        second = self.second(self.first(r.permute(0, 3, 1, 2)))
+        return self.last(second + self.third(second)).mean((1, 2, 3))
+
+
+def test_what_a_border_of_zeros_is_added_to_keeps_its_offset() -> None:
+    example = torch.zeros(1, 8, 8, 3)
+    graph = trace(Borders(), 8, 1).float()
+    first, second, third, _ = calls(graph, CONV)
+    kept = {node.name: known_weights(graph, node)[1] for node in (first, second, third)}
+    reference, seen = copy.deepcopy(graph), pictures()[:, :8, :8]
+    assert centre(graph, channel_extents(graph, seen), example).places == 2
+    tidy(graph)
+    changed = {n.name for n in calls(graph, CONV)[:3] if _bias_moved(graph, n, kept[n.name])}
+    assert changed == {second.name, third.name}
+    torch.testing.assert_close(scores_of(graph, seen), scores_of(reference, seen))
+
+
+def _bias_moved(graph, node, kept) -> bool:  # type: ignore[no-untyped-def]
+    return not torch.equal(known_weights(graph, node)[1], kept)
 
 
 def _worst_share(deployable: Deployable) -> float:

@@ -74,9 +74,28 @@ def test_the_variant_without_head_norm_pools_and_nothing_more() -> None:
     }
 
 
-def test_a_variant_that_a_model_does_not_have_is_refused() -> None:
-    with pytest.raises(InputError, match="no norm in its head"):
-        QualityNet("resnet18.no_head_norm", 64)
+def test_the_variant_with_a_relu_stem_differs_in_nothing_else() -> None:
+    plain, variant = (
+        QualityNet(f"mobilenetv3_small_050{which}", 64) for which in ("", ".relu_stem")
+    )
+    variant.load_state_dict(plain.state_dict())  # the same weights fit
+    kinds = [[type(module) for module in one.modules()] for one in (plain, variant)]
+    different = [pair for pair in zip(*kinds, strict=True) if pair[0] is not pair[1]]
+    assert different == [(torch.nn.Hardswish, torch.nn.ReLU)]
+    stem = variant.eval().backbone.bn1(variant.backbone.conv_stem(torch.randn(2, 3, 64, 64)))
+    assert float(stem.detach().min()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet18.no_head_norm", "no norm in its head"),
+        ("resnet18.relu_stem", "no hard-swish behind its first convolution"),
+    ],
+)
+def test_a_variant_that_a_model_does_not_have_is_refused(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        QualityNet(name, 64)
 
 
 def test_a_pretrained_tag_is_not_part_of_a_name() -> None:
