@@ -45,6 +45,8 @@ STYLE: Any = {  # keys of matplotlib
 DPI = 130
 PANEL_IN = 3.3
 MOST_REACH = 5.0  # times the median row: what reaches further stands in figures
+NEAR_SHARE = 0.04  # of the scores shown: names of points nearer than that would overlap
+ABOVE, HIGHER = 4, 13  # where a name stands, in points
 MOST_COLUMNS = 3
 
 
@@ -181,17 +183,21 @@ def draw_pareto(path: Path, panels: Mapping[str, Sequence[Cost]], score: str) ->
         for axes, (title, points) in zip(all_axes, panels.items(), strict=True):
             costs = [one.instructions for one in points]
             middle = math.sqrt(min(costs) * max(costs))
-            for one in points:
+            scores = [one.score for one in points]
+            near = NEAR_SHARE * (max(scores) - min(scores))
+            for number, one in enumerate(points):
                 face = one.colour if one.is_filled else "none"
                 axes.plot([one.instructions], [one.score], "o", mec=one.colour, mfc=face)
                 side = 1 if one.instructions <= middle else -1
+                is_crowded = any(abs(one.score - other) <= near for other in scores[:number])
                 axes.annotate(
-                    one.name, (one.instructions, one.score), xytext=(5 * side, 4), fontsize=7,
+                    one.name, (one.instructions, one.score), fontsize=7,
+                    xytext=(5 * side, HIGHER if is_crowded else ABOVE),
                     textcoords="offset points", color=one.colour, in_layout=False,
                     ha="left" if side > 0 else "right",
                 )  # fmt: skip
             axes.set_xscale("log")
-            axes.margins(x=0.25)
+            axes.margins(x=0.25, y=0.12)
             for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
                 axis(FormatStrFormatter("%g"))
             axes.tick_params(which="minor", labelsize=7)
