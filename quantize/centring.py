@@ -69,5 +69,5 @@ def _takes_offsets(gm: GraphModule, node: Node) -> bool:
     """A convolution without padding and without groups: its bias holds any offset of its input."""
     if not is_call(node, CONV) or weights(gm, node) is None:
         return False
-    padding = argument(node, 4, 0)
-    return argument(node, 6, 1) == 1 and not any(padding if isinstance(padding, list) else [padding])
+    is_padded = any(argument(node, 4, [0]))
+    return argument(node, 6, 1) == 1 and not is_padded

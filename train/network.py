@@ -91,14 +91,13 @@ def _without_head_norm(backbone: Any, name: str) -> nn.Module:
 def _with_relu_stem(backbone: Any, name: str) -> nn.Module:
     """ReLU behind the first convolution: a hard-swish there stores the largest tensors of a
     MobileNetV3 twice more, and what 8 bits lose of them is most of what they lose."""
-    stem = getattr(backbone, "bn1", None)
-    if not isinstance(getattr(stem, "act", None), nn.Hardswish):
+    if not isinstance(getattr(getattr(backbone, "bn1", None), "act", None), nn.Hardswish):
         raise InputError(
             f"{name}: this timm model has no hard-swish behind its first convolution",
             expected="a model that has, such as mobilenetv3_small_100",
             fix=f"name it {name.partition('.')[0]}",
         )
-    stem.act = nn.ReLU(inplace=True)
+    backbone.bn1.act = nn.ReLU(inplace=True)
     return backbone
 
 
