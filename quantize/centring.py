@@ -9,6 +9,7 @@ between and no border of zeros is added.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor
 from torch.fx import GraphModule, Node
@@ -36,33 +37,39 @@ def centre(gm: GraphModule, extents: Mapping[str, Extent], example: Tensor) -> D
     done = 0
     for node in calls(gm, CONV, LINEAR):
         extent = extents.get(node.name)
-        readers = [] if extent is None or is_fused(node) else _readers(gm, node)
+        readers = {} if extent is None or is_fused(node) else _readers(gm, node)
         if extent is None or not readers:
             continue
         middle = (extent.low + extent.high) / 2
         weight, bias = known_weights(gm, node)
         set_weights(gm, node, weight, bias - middle)
-        for reader in readers:
+        for reader, times in readers.items():
             weight, bias = known_weights(gm, reader)
-            set_weights(gm, reader, weight, bias + weight.flatten(2).sum(2) @ middle)
+            set_weights(gm, reader, weight, bias + weight.flatten(2).sum(2) @ (times * middle))
         done += 1
     return Done(done)
 
 
-def _readers(gm: GraphModule, node: Node) -> list[Node]:
-    """The convolutions that read it, through sums too; none where anything else reads it."""
-    found: list[Node] = []
-    sums, seen = [node], {node}
-    while sums:
-        for user in sums.pop().users:
-            if _takes_offsets(gm, user):
-                found.append(user)
-            elif not is_call(user, aten.add.Tensor) or is_fused(user) or not same_shapes(user):
-                return []
-            elif user not in seen:
-                seen.add(user)
-                sums.append(user)
+def _readers(gm: GraphModule, node: Node) -> dict[Node, int]:
+    """The convolutions that read it, through sums too, and how many times it is in what each
+    reads; none where anything else reads it."""
+    found: dict[Node, int] = {}
+    times = {node: 1}
+    for user in gm.graph.nodes:
+        if not times.keys() & set(user.all_input_nodes):
+            continue
+        if _takes_offsets(gm, user):
+            found[user] = times[cast(Node, user.args[0])]
+        elif is_call(user, aten.add.Tensor) and _is_plain_sum(user):
+            terms = [one for one in user.args if isinstance(one, Node)]
+            times[user] = sum(times.get(one, 0) for one in terms)
+        else:
+            return {}
     return found
+
+
+def _is_plain_sum(node: Node) -> bool:
+    return same_shapes(node) and not node.kwargs and not is_fused(node)
 
 
 def _takes_offsets(gm: GraphModule, node: Node) -> bool:

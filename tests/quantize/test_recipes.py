@@ -143,7 +143,7 @@ def test_centring_is_exact_and_leaves_no_offset_where_it_may_move(
 
 
 class Borders(torch.nn.Module):
-    """A convolution read by one that pads, and a sum read by one that does not."""
+    """A convolution read by one that pads, and sums of sums read by one that does not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Borders(torch.nn.Module):
 
     def forward(self, r: torch.Tensor) -> torch.Tensor:
         second = self.second(self.first(r.permute(0, 3, 1, 2)))
-        return self.last(second + self.third(second)).mean((1, 2, 3))
+        return self.last(second + (second + self.third(second))).mean((1, 2, 3))
 
 
 def test_what_a_border_of_zeros_is_added_to_keeps_its_offset() -> None:
