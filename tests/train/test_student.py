@@ -34,7 +34,9 @@ def test_every_registered_student_builds_and_is_light_at_its_largest_size(name: 
     network, cost = build_student(name, max(student.sizes))
     assert (network.name, cost.size) == (name, max(student.sizes))
     with_classes = cost.parameters + 999 * (network.width + 1)
-    assert with_classes / 1e6 == pytest.approx(PUBLISHED_MILLIONS[name.partition(".")[0]], abs=0.005)
+    assert with_classes / 1e6 == pytest.approx(
+        PUBLISHED_MILLIONS[name.partition(".")[0]], abs=0.005
+    )
 
 
 def test_the_student_of_mspt_costs_what_is_published() -> None:
