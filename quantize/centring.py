@@ -27,17 +27,16 @@ from quantize.aten import (
 )
 from quantize.channel_groups import propagate_shapes, same_shapes
 from quantize.equalisation import Extent
-from quantize.integer_places import is_fused
 from quantize.rewrites import Done
 
 
 def centre(gm: GraphModule, extents: Mapping[str, Extent], example: Tensor) -> Done:
-    """Move the channels of every tensor that may be moved; `extents` are those before."""
+    """Move the channels of every stored tensor that may be moved; `extents` are those before."""
     propagate_shapes(gm, example)
     done = 0
     for node in calls(gm, CONV, LINEAR):
         extent = extents.get(node.name)
-        readers = {} if extent is None or is_fused(node) else _readers(gm, node)
+        readers = _readers(gm, node)
         if extent is None or not readers:
             continue
         middle = (extent.low + extent.high) / 2
@@ -60,16 +59,12 @@ def _readers(gm: GraphModule, node: Node) -> dict[Node, int]:
             continue
         if _takes_offsets(gm, user):
             found[user] = times[cast(Node, user.args[0])]
-        elif is_call(user, aten.add.Tensor) and _is_plain_sum(user):
+        elif is_call(user, aten.add.Tensor) and same_shapes(user) and not user.kwargs:
             terms = [one for one in user.args if isinstance(one, Node)]
             times[user] = sum(times.get(one, 0) for one in terms)
         else:
             return {}
     return found
-
-
-def _is_plain_sum(node: Node) -> bool:
-    return same_shapes(node) and not node.kwargs and not is_fused(node)
 
 
 def _takes_offsets(gm: GraphModule, node: Node) -> bool:
