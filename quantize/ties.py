@@ -5,11 +5,14 @@ each of its versions. All of them round what lies between two steps alike, unles
 their own errors of the middle. Of the few thousand products that two 8-bit tensors can have, one
 often does, and then scores differ between phone and desktop. A range that is wider by some
 hundred-thousandths has steps in other places: the first without such a product is taken.
+A mean's error is one of what its kernel adds up: on x86 the zero point leaves after the scaling,
+and the stored values of a tensor far from zero sum up to many times what is left.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +23,16 @@ from quantize.aten import aten, calls, is_call
 from quantize.integer_places import HIGH, LOW, Range, Ranges, is_fused, range_of
 from quantize.simulation import Walk
 
-NEAR_TIE = 1e-6  # distance to the middle as a share of the value: twice what kernels were seen off
-NUDGE, NUDGES = 1e-5, 300  # of a range: each try, and how many of them
+NEAR_TIE = 2.5e-7  # distance to the middle as a share of the magnitude: four roundings of a float32
+NUDGE, NUDGES = 3e-6, 1000  # of a range: each try, and how many of them
 MOST_SUMS = 100_000  # a mean of more pixels has some sum near every middle, whatever the scale
+
+
+class Results(NamedTuple):
+    """What an operator can give, before it is rounded."""
+
+    values: NDArray[np.float64]
+    magnitudes: NDArray[np.float64]  # the largest number on each one's way
 
 
 def avoid_ties(gm: GraphModule, ranges: Ranges) -> dict[str, Range]:
@@ -39,11 +49,11 @@ def avoid_ties(gm: GraphModule, ranges: Ranges) -> dict[str, Range]:
         if stored.name not in found or len(taken) != (1 if is_call(node, aten.mean.dim) else 2):
             continue  # a product with a constant, or a value that stays float
         if len(taken) == 2:
-            sums, unit = products(*taken)
+            results = products(*taken)
         else:
             count = math.prod(shapes[factors[0].name]) // math.prod(shapes[node.name])
-            sums, unit = totals(taken[0], count)
-        found[stored.name] = cleared(found[stored.name], sums, unit)
+            results = means(taken[0], count)
+        found[stored.name] = cleared(found[stored.name], results)
     return found
 
 
@@ -56,18 +66,20 @@ def _shapes(gm: GraphModule) -> dict[str, torch.Size]:
     return found
 
 
-def products(first: Range, second: Range) -> tuple[NDArray[np.int64], float]:
-    """All products of the two tensors' integers, and what one is worth."""
-    table = np.multiply.outer(_integers(first), _integers(second))
-    return np.unique(table), float(np.float32(first.scale)) * float(np.float32(second.scale))
+def products(first: Range, second: Range) -> Results:
+    """All products of the two tensors' integers."""
+    table = np.unique(np.multiply.outer(_integers(first), _integers(second)))
+    values = table * (_scale(first) * _scale(second))
+    return Results(values, np.abs(values))
 
 
-def totals(taken: Range, count: int) -> tuple[NDArray[np.int64], float]:
-    """All sums of `count` integers of the tensor, and what one adds to their mean; none if many."""
-    ends = _integers(taken)[[0, -1]] * count
-    many = ends[1] - ends[0] > MOST_SUMS
-    sums = np.arange(0 if many else ends[0], 1 if many else ends[1] + 1)
-    return sums, float(np.float32(taken.scale)) / count
+def means(taken: Range, count: int) -> Results:
+    """All means of `count` integers of the tensor; none if there are too many."""
+    many = (HIGH - LOW) * count > MOST_SUMS
+    stored = np.arange(0 if many else LOW * count, 0 if many else HIGH * count + 1)
+    unit = _scale(taken) / count
+    values = (stored - taken.zero_point * count) * unit
+    return Results(values, np.maximum(np.abs(values), np.abs(stored) * unit))
 
 
 def _integers(covered: Range) -> NDArray[np.int64]:
@@ -75,19 +87,25 @@ def _integers(covered: Range) -> NDArray[np.int64]:
     return np.arange(LOW, HIGH + 1) - covered.zero_point
 
 
-def cleared(covered: Range, sums: NDArray[np.int64], unit: float) -> Range:
-    """The narrowest range from this one up whose steps have no sum halfway; else this one."""
+def _scale(covered: Range) -> float:
+    return float(np.float32(covered.scale))
+
+
+def cleared(covered: Range, results: Results) -> Range:
+    """The narrowest range from this one up whose steps have no result halfway; else this one."""
     for number in range(NUDGES):
         wider = 1 + number * NUDGE
         tried = Range(covered.low * wider, covered.high * wider)
-        if nearest_tie(tried, sums, unit) > NEAR_TIE:
+        if nearest_tie(tried, results) > NEAR_TIE:
             return tried
     return covered
 
 
-def nearest_tie(covered: Range, sums: NDArray[np.int64], unit: float) -> float:
-    """How near any sum that does not saturate comes to a middle, as a share of its value."""
-    steps = sums * (unit / float(np.float32(covered.scale)))
-    held = steps[(steps > LOW - 1 - covered.zero_point) & (steps < HIGH + 1 - covered.zero_point)]
-    apart = np.abs(held - np.floor(held) - 0.5) / np.maximum(np.abs(held), 1)
-    return float(apart.min(initial=1.0))
+def nearest_tie(covered: Range, results: Results) -> float:
+    """How near any result that does not saturate comes to a middle, as a share of its magnitude."""
+    scale, zero = _scale(covered), covered.zero_point
+    low, high = (LOW - 1 - zero) * scale, (HIGH + 1 - zero) * scale
+    held = (results.values > low) & (results.values < high)
+    steps = results.values[held] / scale
+    apart = np.abs(steps - np.floor(steps) - 0.5) * scale
+    return float((apart / np.maximum(results.magnitudes[held], scale)).min(initial=1.0))

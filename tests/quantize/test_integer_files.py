@@ -126,7 +126,7 @@ def test_no_product_in_the_file_comes_near_a_tie(
             first, second, out = (
                 covered(tensors[index]) for index in (*operator.inputs, *operator.outputs)
             )
-            apart.append(nearest_tie(out, *products(first, second)))
+            apart.append(nearest_tie(out, products(first, second)))
     assert len(apart) > 10
     assert min(apart) > NEAR_TIE / 2  # scales are float32 there
 

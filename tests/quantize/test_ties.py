@@ -16,11 +16,12 @@ from quantize.ties import (  # noqa: E402
     NEAR_TIE,
     NUDGE,
     NUDGES,
+    Results,
     avoid_ties,
     cleared,
+    means,
     nearest_tie,
     products,
-    totals,
 )
 from tests.doubles.planted import calm, pictures  # noqa: E402
 
@@ -59,7 +60,7 @@ def test_both_kinds_of_kernels_agree_on_every_product() -> None:
     apart = [case for case in cases if differing(*case)]
     assert len(apart) >= 3  # else there was nothing to avoid
     for first, second, out in apart[:5]:
-        found = cleared(out, *products(first, second))
+        found = cleared(out, products(first, second))
         assert out.high < found.high <= out.high * WIDEST
         assert differing(first, second, found) == 0
 
@@ -67,22 +68,48 @@ def test_both_kinds_of_kernels_agree_on_every_product() -> None:
 def test_a_mean_of_half_a_step_is_moved_off() -> None:
     """With one scale before and after, half of 2 pixels' sums lie in the very middle."""
     covered = Range(0.0, 255.0)
-    sums, unit = totals(covered, 2)
-    assert nearest_tie(covered, sums, unit) == 0
-    found = cleared(covered, sums, unit)
-    assert nearest_tie(found, sums, unit) > NEAR_TIE
+    results = means(covered, 2)
+    assert nearest_tie(covered, results) == 0
+    found = cleared(covered, results)
+    assert nearest_tie(found, results) > NEAR_TIE
     assert covered.high < found.high <= covered.high * WIDEST
 
 
+def means_in_float32(taken: Range, count: int, out: Range, late: bool) -> np.ndarray:
+    """All means as two kinds of kernels compute them: the zero point leaves before or after the
+    scaling."""
+    stored = np.arange(LOW * count, HIGH * count + 1)
+    scale = np.float32(np.float32(taken.scale) / (np.float32(out.scale) * count))
+    zero = taken.zero_point * count
+    early = (stored - zero).astype(np.float32) * scale
+    steps = stored.astype(np.float32) * scale - np.float32(zero) * scale if late else early
+    return np.clip(np.rint(steps) + out.zero_point, LOW, HIGH)
+
+
+def test_both_kinds_of_kernels_agree_on_every_mean() -> None:
+    """Of tensors far from zero, where a kernel adds up more than is left."""
+    rng = np.random.default_rng(0)
+    apart = 0
+    for wide in rng.uniform(0.5, 20, 60):
+        taken, out = Range(-0.02 * wide, wide), Range(0.0, float(rng.uniform(0.05, 0.3)) * wide)
+        found = cleared(out, means(taken, 196))
+        before, after = (
+            means_in_float32(taken, 196, one, True) != means_in_float32(taken, 196, one, False)
+            for one in (out, found)
+        )
+        apart += bool(before.any())
+        assert not after.any()
+    assert apart >= 5  # else there was nothing to avoid
+
+
 def test_a_mean_of_too_many_pixels_is_left_as_it_is() -> None:
-    covered = Range(0.0, 3.0)
-    assert cleared(Range(0.0, 1.0), *totals(covered, 112 * 112)) == Range(0.0, 1.0)
+    assert cleared(Range(0.0, 1.0), means(Range(0.0, 3.0), 112 * 112)) == Range(0.0, 1.0)
 
 
 def test_what_lies_beyond_the_tensor_does_not_count() -> None:
     covered = Range(0.0, 255.0)
-    assert nearest_tie(covered, np.array([0, 2, 1001]), 0.5) == 0.5  # steps 0, 1 and 500.5
-    assert nearest_tie(covered, np.array([0, 2, 101]), 0.5) == 0  # 50.5
+    for values, nearest in (([0, 1, 500.5], 0.5), ([0, 1, 50.5], 0)):
+        assert nearest_tie(covered, Results(np.array(values), np.array(values))) == nearest
 
 
 def graph_ties(graph, ranges: Ranges) -> list[float]:  # type: ignore[no-untyped-def]
@@ -93,7 +120,7 @@ def graph_ties(graph, ranges: Ranges) -> list[float]:  # type: ignore[no-untyped
         assert first is not None
         assert second is not None
         assert out is not None
-        found.append(nearest_tie(out, *products(first, second)))
+        found.append(nearest_tie(out, products(first, second)))
     return found
 
 
