@@ -131,16 +131,23 @@ class _RoundBetween(torch.autograd.Function):
         value, out = ctx.saved_tensors
         covered: Range = ctx.covered
         error = out - value
-        through = gradient.masked_fill(error.abs() > covered.scale / 2, 0.0)
+        gradient = _in_order_of(error, gradient)
+        through = torch.where(error.abs() > covered.scale / 2, 0.0, gradient)
         some = -(-len(value) // ENDS_SEE)
         error, inside = error[:some], through[:some]
         stretched = torch.dot(_flat(inside), _flat(error)) / (covered.high - covered.low)
         beyond = gradient[:some] - inside
-        above = beyond.masked_fill(error > 0, 0.0).sum()
+        above = torch.where(error > 0, 0.0, beyond).sum()
         below = beyond.sum() - above
         return through, torch.stack((below - stretched, above + stretched)).double()
 
 
+def _in_order_of(other: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with its values laid out in memory as the other's are."""
+    same = tensor.stride() == other.stride()
+    return tensor if same else torch.empty_like(other).copy_(tensor)
+
+
 def _flat(dense: Tensor) -> Tensor:
-    """All values in the order of memory, which elementwise operations keep."""
+    """All values in the order of memory: of two tensors laid out alike, in one order."""
     return dense.as_strided((dense.numel(),), (1,))

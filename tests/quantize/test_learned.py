@@ -67,6 +67,30 @@ def test_weights_and_both_ends_of_every_range_learn(network, start: Quantised) -
     assert learner.quantised().recipe == start.recipe
 
 
+@pytest.mark.parametrize("value_last", [False, True])
+@pytest.mark.parametrize("gradient_last", [False, True])
+def test_the_ends_learn_the_same_however_values_lie_in_memory(
+    value_last: bool, gradient_last: bool
+) -> None:
+    def laid_out(tensor: torch.Tensor, last: bool) -> torch.Tensor:
+        order = torch.channels_last if last else torch.contiguous_format
+        return tensor.contiguous(memory_format=order)
+
+    torch.manual_seed(0)
+    value, gradient = torch.randn(2, 4, 3, 5, 6)
+    ends = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    held = laid_out(value, value_last).requires_grad_()
+    round_between(held, ends).backward(laid_out(gradient, gradient_last))
+    error = round_to(value, Range(-1.0, 2.0)) - value
+    inside = (value > -1) & (value < 2)
+    stretched = float((gradient * error * inside)[:1].sum()) / 3  # of one picture in four
+    above, below = (float((gradient * part)[:1].sum()) for part in (value > 2, value < -1))
+    assert ends.grad is not None
+    assert ends.grad.tolist() == pytest.approx([below - stretched, above + stretched], abs=1e-4)
+    assert held.grad is not None
+    assert torch.equal(held.grad, gradient * inside)
+
+
 def test_values_are_rounded_as_the_simulation_rounds_them() -> None:
     value = torch.linspace(-3, 5, 999)
     found = round_between(value, torch.tensor([-1.3, 2.7], dtype=torch.float64))
