@@ -188,10 +188,10 @@ def to_tensor(data: Bytes, spec: PreprocessSpec, tensor: TensorSpec) -> NDArray[
 
 def from_tensor(output: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float64]:
     """The model's output as real numbers; (N,) where the model gives one number a picture."""
-    values = output.astype(np.float64)
+    values = np.atleast_1d(output).astype(np.float64)
     if tensor.scale:
         values = (values - (tensor.zero_point or 0)) * tensor.scale
-    return values.reshape(len(output)) if values.size == len(output) else values
+    return values.reshape(len(values)) if values.size == len(values) else values
 
 
 def _offset(spec: PreprocessSpec, tensor: TensorSpec) -> float | None:
