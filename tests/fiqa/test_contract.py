@@ -189,7 +189,8 @@ def test_a_picture_is_read_under_the_warning_filters_of_the_process(
 
 def test_odd_metadata_is_not_told_but_all_else_is(tmp_path: Path) -> None:
     path = tmp_path / "odd.jpg"
-    path.write_bytes(saved(Image.new("RGB", (30, 20)), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff"))
+    exif = b"Exif\0\0MM\0*\xff\xff\xff\xff"
+    path.write_bytes(saved(Image.new("RGB", (30, 20)), "JPEG", exif=exif))
     code = (
         "import sys, warnings; from PIL import Image; from fiqa import load_picture;"
         "load_picture(sys.argv[1]); Image.MAX_IMAGE_PIXELS = 400; Image.open(sys.argv[1]);"
