@@ -61,7 +61,7 @@ def headline(benches: Sequence[Bench]) -> tuple[str, str]:
             return status, sentence
     if judged and all(one.verdict.status == "pass" for _, one in judged):
         return "pass", "The quantised model keeps its accuracy"
-    if not judged:
+    if all(len(bench.result.models) == 1 for bench in benches):
         return "unchecked", "One model alone: nothing to hold it against"
     return "unchecked", "No verdict on accuracy"
 

@@ -70,6 +70,12 @@ def test_the_verdict_comes_first(tmp_path: Path) -> None:
     assert page.index("<h3>Accuracy") < page.index("<h3>Latency") < page.index("<h3>Provenance")
 
 
+def test_one_model_alone_is_said_of_one_model_only(tmp_path: Path) -> None:
+    assert "No verdict on accuracy" in write(tmp_path, ".md", passes=())
+    alone = {"models": (model("float"),), "passes": (), "blocks": (), "host_scores": ()}
+    assert "One model alone" in write(tmp_path, ".md", **alone)
+
+
 def test_names_from_files_are_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     page = write(tmp_path, models=(model("float"), model(evil, integer=True)),
