@@ -191,7 +191,9 @@ def _latencies(bench: Bench) -> str:
 def _instructions(bench: Bench) -> str:
     groups: dict[str, list[float]] = {}
     for one in bench.result.counts:
-        groups.setdefault(core(bench.result, one.setup), []).append(float(np.mean(one.instructions)) / 1e6)
+        groups.setdefault(core(bench.result, one.setup), []).append(
+            float(np.mean(one.instructions)) / 1e6
+        )
     names = [model.name for model in bench.result.models]
     chart = charts.bars(list(groups.items()), names, "million instructions an inference")
     return charts.legend(names) + chart

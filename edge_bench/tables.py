@@ -358,7 +358,5 @@ def overview(benches: Sequence[Bench]) -> Table:
 
 def _worst(bench: Bench, model: int) -> Verdict | None:
     """Of the splits in the first setup, the one whose verdict decides."""
-    verdicts = [
-        one.verdict for one in bench.summary.judged if (one.setup, one.model) == (0, model)
-    ]
+    verdicts = [one.verdict for one in bench.summary.judged if (one.setup, one.model) == (0, model)]
     return min(verdicts, key=lambda one: WORST_FIRST.index(one.status), default=None)
