@@ -44,6 +44,7 @@ from android_demo.build_steps.tools import require
 from fiqa import cli
 from fiqa.detector import packaged_model
 from fiqa.errors import InputError
+from fiqa.files import require_file
 from fiqa.manifest import read_manifest, update_manifest
 
 TESTS_S = 540.0
@@ -124,6 +125,8 @@ def _screens(args: Namespace) -> cli.Outcome:
     if args.model is None:
         raise InputError("screens without --model", expected="a .tflite for the app to start with")
     model = OUT / "screens.tflite"  # verdicts are to be seen, whatever the model's own threshold
+    require_file(args.model, "a .tflite for the app to start with")
+    model.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(args.model, model)
     manifest = read_manifest(model)
     score = dataclasses.replace(manifest.score, threshold=SCREENS_THRESHOLD)

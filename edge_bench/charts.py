@@ -16,6 +16,7 @@ Edges = NDArray[np.float64]
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
+LETTER = 6.5  # of the groups' names: its width, about
 SERIES = 6  # colours in the page's style; further series repeat them
 MOST_POINTS = 1500  # of a scatter: more would only be darker
 BINS = 60
@@ -179,7 +180,8 @@ def course(blocks: Sequence[tuple[str, Sequence[float]]], unit: str) -> str:
 def bars(groups: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], unit: str) -> str:
     """Horizontal bars: a group for each core, a bar for each model, the value at its end."""
     most = max(value for _, values in groups for value in values)
-    bar, gap, left = 16, 14, 104
+    bar, gap = 16, 14
+    left = max(104, 14 + LETTER * max(len(group) for group, _ in groups))
     height = TOP + sum(len(values) * (bar + 2) + gap for _, values in groups) + 24
     parts, y = [], float(TOP)
     for group, values in groups:

@@ -127,7 +127,7 @@ def _instructions(
     else:
         says_also = ""
     change = float(counts[1][0] / counts[0][0])
-    status: Status = "fail" if change - 1 >= most - SLACK else "pass"
+    status: Status = "fail" if change > 1 and change - 1 >= most - SLACK else "pass"
     says = f"{counts[0][0] / 1e6:.3f} -> {counts[1][0] / 1e6:.3f} M, {100 * (change - 1):+.3f} %"
     yield Finding(what, status, says + says_also, change)
 

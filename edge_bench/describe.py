@@ -57,6 +57,13 @@ def where(result: BenchResult, setup: int) -> str:
     return result.plan.setups[setup].name
 
 
+def core(result: BenchResult, setup: int) -> str:
+    """Its cores, or its whole name where another setup ran on the same ones."""
+    one = result.plan.setups[setup]
+    alone = [other.cores for other in result.plan.setups].count(one.cores) == 1
+    return one.cores if alone else one.name
+
+
 def where_if_many(result: BenchResult, setup: int) -> str:
     return f", {where(result, setup)}" if len(result.plan.setups) > 1 else ""
 
@@ -116,6 +123,6 @@ def compared_lines(result: BenchResult, one: Compared) -> list[str]:
 def counted_line(result: BenchResult, one: Counted) -> str:
     ratio = f", {one.ratio:.3f} of {result.models[0].name}" if one.ratio else ""
     return (
-        f"  {result.models[one.model].name:20} {result.plan.setups[one.setup].cores:12} "
+        f"  {result.models[one.model].name:20} {core(result, one.setup):12} "
         f"{one.instructions / 1e6:8.3f} M instructions (spread {100 * one.spread:.4f} %){ratio}"
     )

@@ -17,14 +17,12 @@ import numpy as np
 
 from edge_bench.result import Arithmetic, HostScores, ModelRecord, Pictures
 from fiqa.contract import Bytes, PreprocessSpec, load_picture
-from fiqa.engines import open_engine
 from fiqa.errors import ArtifactError, InputError
 from fiqa.files import sha256_bytes
-from fiqa.first_look import open_foreign
 from fiqa.labels import LabelSet, Row, evenly
 from fiqa.manifest import TensorSpec, artifact_kind, manifest_in, read_artifact, split_artifact
 from fiqa.progress import track
-from fiqa.runtime import Scorer, from_tensor, to_tensor
+from fiqa.runtime import Scorer, from_tensor, open_model, to_tensor
 from fiqa.vectors import Floats
 from quantize.graph import GraphFacts, tflite_facts
 from quantize.verify import JUDGED_FIRST
@@ -92,10 +90,7 @@ def _read_model(path: Path, name: str, contract: PreprocessSpec | None) -> Model
     body, text = split_artifact(data, path.name)
     manifest = manifest_in(data, path) if contract is None or text is not None else None
     spec = contract or (manifest.preprocess if manifest else PreprocessSpec())
-    if manifest is None:
-        engine = open_foreign(data, "tflite", "auto", 1, str(path), spec.size)
-    else:
-        engine = open_engine(data, "tflite", "auto", 1, str(path))
+    engine = open_model(path, data, manifest, spec.size, "auto", 1)
     _check_tensors(path, engine.input, engine.output, spec)
     facts = tflite_facts(body)
     return Model(

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from edge_bench import charts
+from edge_bench.describe import core
 from edge_bench.summary import centre
 from edge_bench.tables import Bench, Table, headline, overview, tables, verdict_sentence
 from quantize.guard import FEWEST
@@ -82,8 +83,9 @@ def page(benches: Sequence[Bench]) -> str:
         _verdict_card(status, sentence, benches),
         _warnings(benches),
     ]
-    if len(benches) > 1:
-        body.append(_table(overview(benches)))
+    shared = overview(benches)
+    if len(benches) > 1 and shared.rows:
+        body.append(_table(shared))
     for bench in benches:
         body += _bench(bench)
     return (
@@ -189,8 +191,9 @@ def _latencies(bench: Bench) -> str:
 def _instructions(bench: Bench) -> str:
     groups: dict[str, list[float]] = {}
     for one in bench.result.counts:
-        core = bench.result.plan.setups[one.setup].cores
-        groups.setdefault(core, []).append(float(np.mean(one.instructions)) / 1e6)
+        groups.setdefault(core(bench.result, one.setup), []).append(
+            float(np.mean(one.instructions)) / 1e6
+        )
     names = [model.name for model in bench.result.models]
     chart = charts.bars(list(groups.items()), names, "million instructions an inference")
     return charts.legend(names) + chart

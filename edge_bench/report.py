@@ -56,8 +56,9 @@ def markdown(benches: Sequence[Bench]) -> str:
             for one in bench.summary.judged
         ]
         lines += [f"- {bench.device}, warning: {text}" for text in bench.summary.warnings]
-    if len(benches) > 1:
-        lines += _markdown_table(overview(benches), "##")
+    shared = overview(benches)
+    if len(benches) > 1 and shared.rows:
+        lines += _markdown_table(shared, "##")
     for bench in benches:
         lines += ["", f"## {bench.device} ({bench.result.source}, {bench.summary.rigour})"]
         for table in tables(bench):

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--root", type=Path, help="the folder that picture names refer to")
     add("--split", nargs="+", help="splits to score (default: val and val_ood, or all but train)")
     add("--limit", type=int, help="use so many pictures, spread evenly")
-    add("--threads", type=int, nargs="+", default=[1])
+    add("--threads", type=int, nargs="+", default=[1], help="(default: 1; emulated: only 1)")
     add("--cores", nargs="+", help="big, little, all, any or 0-3,6 (default: big; local: any)")
     add("--delegate", nargs="+", choices=("xnnpack", "none"), default=["xnnpack"])
     add("--quick", action="store_true", help="200 runs a model instead of 1024 and 60 s")
@@ -86,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: Namespace) -> cli.Outcome:
     GuardPolicy(args.max_drop)  # refuses nonsense before any work
-    check_cores(args)
+    check_setups(args)
     earlier = _earlier(args)
     run_id = earlier.id if earlier else uuid.uuid4().hex[:12]
     models = read_models(args.artifact, read_spec(args.preprocess) if args.preprocess else None)
     target = choose_target(args.target, run_id)
-    limit = args.limit or (EMULATED_LIMIT if target.kind == "emulated" else None)
+    limit = EMULATED_LIMIT if args.limit is None and target.kind == "emulated" else args.limit
     labels = read_labels(args.data, root=args.root, scored=False)
     chosen = choose_pictures(labels, args.split, limit)
     with interruptible():
@@ -156,8 +156,15 @@ def _begin(
     )
 
 
-def check_cores(args: Namespace) -> None:
+def check_setups(args: Namespace) -> None:
+    """What can be refused before any work."""
     emulated = args.target == "emulated"
+    if emulated and max(args.threads) > 1:
+        raise InputError(
+            f"--threads {max(args.threads)} with --target emulated",
+            expected="1: with several, instructions are no longer exact",
+            fix="leave --threads out",
+        )
     for cores in args.cores or ():
         if emulated:
             check_core(cores)
@@ -181,6 +188,12 @@ def make_plan(args: Namespace, kind: str, facts: DeviceFacts) -> Plan:
         for threads, cores, delegate in product(args.threads, args.cores or default, args.delegate)
     ]
     for setup in setups:
+        if not setup.cpus and setup.cores != "any" and kind != "emulated":
+            raise InputError(
+                f"--cores {setup.cores} names no processor of this device",
+                expected="processors the device has and tells of, such as 0-3",
+                fix="python -m edge_bench.devices shows them; --cores any pins to none",
+            )
         missing = set(setup.cpus) - {core.number for core in facts.cores if core.online}
         if missing:
             raise InputError(
@@ -214,6 +227,7 @@ def resumed(earlier: BenchResult, fresh: BenchResult) -> BenchResult:
         "device": (_identity(earlier.device), _identity(fresh.device)),
         "plan": (earlier.plan, fresh.plan),
         "models": ([m.sha256 for m in earlier.models], [m.sha256 for m in fresh.models]),
+        "contract": tuple([m.preprocess for m in one.models] for one in (earlier, fresh)),
         "pictures": (earlier.pictures, fresh.pictures),
         "runner": (_runner(earlier.runner), _runner(fresh.runner)),
     }

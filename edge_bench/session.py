@@ -62,6 +62,7 @@ class Session:
         self._canary: list[int] = []
         self._files: list[Files] = []
         self._emulator = ""
+        self._by_core = target.kind == "emulated"
 
     def run(self, result: BenchResult) -> BenchResult:
         """Everything that `result` does not hold yet."""
@@ -122,7 +123,7 @@ class Session:
         done = {(one.setup, one.model) for one in result.passes}
         due = [
             (setup, model)
-            for setup in distinct_paths(result.plan.setups)
+            for setup in distinct_paths(result.plan.setups, self._by_core)
             for model in range(len(self.models))
             if (setup, model) not in done
         ]
@@ -221,7 +222,7 @@ class Session:
 
     def _compare_scores(self, result: BenchResult, setup: int, model: int, answer: Answer) -> None:
         """What was timed gives the scores of the accuracy pass, or one of the two is wrong."""
-        same = same_path(result.plan.setups, setup)
+        same = same_path(result.plan.setups, setup, self._by_core)
         known = next(one for one in result.passes if (one.setup, one.model) == (same, model))
         expected = np.array(known.scores)[self._canary]
         found = scores_of(answer.outputs, self.models[model].record.output)
@@ -292,15 +293,18 @@ class Session:
         return answer
 
 
-def distinct_paths(setups: Sequence[Setup]) -> list[int]:
-    """One setup for each way to compute: threads and pinning do not change scores."""
-    return sorted({same_path(setups, number) for number in range(len(setups))})
+def distinct_paths(setups: Sequence[Setup], by_core: bool) -> list[int]:
+    """One setup for each way to compute: threads and pinning do not change scores.
+
+    `by_core`: cores are emulated processors, each of which may compute in its own way.
+    """
+    return sorted({same_path(setups, number, by_core) for number in range(len(setups))})
 
 
-def same_path(setups: Sequence[Setup], number: int) -> int:
+def same_path(setups: Sequence[Setup], number: int, by_core: bool) -> int:
     """The first setup that computes like this one."""
-    wanted = (setups[number].delegate, setups[number].cores)
-    return next(n for n, one in enumerate(setups) if (one.delegate, one.cores) == wanted)
+    ways = [(one.delegate, one.cores if by_core else "") for one in setups]
+    return ways.index(ways[number])
 
 
 def distinct_pairs(setups: Sequence[Setup], models: int) -> list[tuple[int, int]]:

@@ -26,6 +26,7 @@ from quantize.guard import GuardPolicy, Verdict, decide
 
 FLOAT_BOUND = 1e-5  # between processors, for the same float kernels
 MIXED_BOUND = 0.01  # a float rounding may move an integer by one step
+LOW_BATTERY = 20  # per cent: where phones begin to save
 DOT_PRODUCT = ("asimddp", "i8mm", "avx512_vnni", "avx_vnni")
 
 
@@ -317,8 +318,12 @@ def _warnings(result: BenchResult) -> list[str]:
         found.append("latency only: the runner scores no pictures, accuracy is unchecked")
     if device.clock_offset_s is not None and abs(device.clock_offset_s) > 60:
         found.append(f"the device's clock is off by {device.clock_offset_s:.0f} s")
-    if device.power == "battery" or (device.battery_percent or 100) < 20:
-        found.append(f"the device runs on its battery, at {device.battery_percent:.0f} %")
+    level = device.battery_percent
+    if device.power == "battery":
+        told = "" if level is None else f", at {level:.0f} %"
+        found.append("the device runs on its battery" + told)
+    elif level is not None and level < LOW_BATTERY:
+        found.append(f"the battery is low, at {level:.0f} %: the device may slow down to save it")
     if device.battery_saver:
         found.append("battery saver is on")
     if device.airplane_mode is False:

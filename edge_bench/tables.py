@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_bench.describe import TIME_NAMES, judged_line, where
+from edge_bench.describe import TIME_NAMES, core, judged_line, where
 from edge_bench.devices import clusters
 from edge_bench.result import BenchResult, ModelRecord
 from edge_bench.summary import Judged, Summary, Timing, summarise_result
@@ -13,6 +13,7 @@ from edge_bench.targets.facts import THERMAL_NAMES, DeviceFacts
 from quantize.guard import Verdict
 
 Row = tuple[str, ...]
+WORST_FIRST = ("fail", "inconclusive", "unchecked", "pass")
 SHORT = 16  # digits of a hash that are shown; the file holds all
 
 
@@ -60,7 +61,7 @@ def headline(benches: Sequence[Bench]) -> tuple[str, str]:
             return status, sentence
     if judged and all(one.verdict.status == "pass" for _, one in judged):
         return "pass", "The quantised model keeps its accuracy"
-    if not judged:
+    if all(len(bench.result.models) == 1 for bench in benches):
         return "unchecked", "One model alone: nothing to hold it against"
     return "unchecked", "No verdict on accuracy"
 
@@ -190,7 +191,7 @@ def instruction_table(bench: Bench) -> Table:
     rows = tuple(
         (
             bench.model(one.model),
-            bench.result.plan.setups[one.setup].cores,
+            core(bench.result, one.setup),
             f"{one.instructions / 1e6:.3f}",
             "1" if one.model == 0 else f"{one.ratio:.3f}" if one.ratio else "",
             f"{100 * one.spread:.4f} %",
@@ -319,10 +320,12 @@ def _training_data(model: ModelRecord) -> list[Row]:
 
 
 def overview(benches: Sequence[Bench]) -> Table:
-    """One row for each device and model: the table to look at first when there are several."""
+    """One row for each device and model: the table to look at first when there are several.
+
+    Without rows where nothing was timed but under emulation.
+    """
     rows = []
     for bench in benches:
-        verdicts = {one.model: one.verdict for one in bench.summary.judged}
         for one in bench.summary.timings:
             if one.setup or bench.result.source == "emulated":
                 continue
@@ -330,7 +333,7 @@ def overview(benches: Sequence[Bench]) -> Table:
                 (f"{c.ratio.value:.3f}" for c in bench.summary.compared
                  if (c.setup, c.model) == (one.setup, one.model)), "1" if one.model == 0 else "",
             )  # fmt: skip
-            verdict = verdicts.get(one.model)
+            verdict = _worst(bench, one.model)
             drop = f"{verdict.drop.value:+.4f}" if verdict and verdict.drop else ""
             rows.append(
                 (
@@ -351,3 +354,9 @@ def overview(benches: Sequence[Bench]) -> Table:
         "stability",
     )
     return Table("All devices", header, tuple(rows))
+
+
+def _worst(bench: Bench, model: int) -> Verdict | None:
+    """Of the splits in the first setup, the one whose verdict decides."""
+    verdicts = [one.verdict for one in bench.summary.judged if (one.setup, one.model) == (0, model)]
+    return min(verdicts, key=lambda one: WORST_FIRST.index(one.status), default=None)

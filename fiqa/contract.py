@@ -48,6 +48,9 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
+# Pillow tells of odd metadata, from many threads; catch_warnings is not for threads. Behind all
+# other filters, so that an application's own stay in force.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.", append=True)
 
 
 class Box(NamedTuple):
@@ -187,9 +190,7 @@ def read_picture_file(path: Path) -> bytes:
 def open_picture(data: bytes, name: str) -> Image.Image:
     """The picture's header only, with known formats and a sane size."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what we then check ourselves
-            image = Image.open(io.BytesIO(data), formats=_known_formats())
+        image = Image.open(io.BytesIO(data), formats=_known_formats())
     except Image.DecompressionBombError as error:
         raise _too_large(name, "".join(re.findall(r"\d+", str(error))[:1])) from error
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
@@ -218,11 +219,14 @@ def _decode(image: Image.Image, name: str) -> Bytes:
 
 
 def _load(image: Image.Image, name: str) -> Image.Image:
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES  # a process-wide switch that hides cut files
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise PictureError(
+            f"{name}: Pillow's LOAD_TRUNCATED_IMAGES is on, which fills cut pictures with grey",
+            expected="the switch off, as Pillow has it",
+            fix="PIL.ImageFile.LOAD_TRUNCATED_IMAGES = False",
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
+        image.load()
     except Exception as error:
         raise _unreadable(name, error) from error
     return image
@@ -231,9 +235,7 @@ def _load(image: Image.Image, name: str) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; a damaged EXIF block counts as upright, as it does on Android."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return int(image.getexif().get(EXIF_ORIENTATION, 1))
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:
         return 1
 

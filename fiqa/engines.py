@@ -91,15 +91,24 @@ class TfliteEngine:
         _check_single(name, len(inputs), len(outputs))
         self.kernels = _tflite_kernels(self._interpreter)
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
+        self._shape = tuple(inputs[0]["shape"])  # that memory is planned for
         self.input, self.output = _tflite_tensor(inputs[0]), _tflite_tensor(outputs[0])
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         try:
+            if batch.shape != self._shape:
+                self._plan(batch.shape)
             self._interpreter.set_tensor(self._in, batch)
             self._interpreter.invoke()
             return np.array(self._interpreter.get_tensor(self._out))
         except (ValueError, RuntimeError) as error:
             raise _cannot_run(self._name, self.runtime, error) from error
+
+    def _plan(self, shape: tuple[int, ...]) -> None:
+        """Memory for another batch; only sizes that the model leaves free may change."""
+        self._interpreter.resize_tensor_input(self._in, shape, strict=True)
+        self._interpreter.allocate_tensors()
+        self._shape = shape
 
 
 class OnnxEngine:

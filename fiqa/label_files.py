@@ -52,6 +52,11 @@ class Table:
         return column in self.columns
 
 
+def text_of(cell: object) -> str:
+    """Empty for no cell only: Parquet's number 0 is a coordinate or a person like any other."""
+    return "" if cell is None else str(cell)
+
+
 def read_table(source: Path) -> Table:
     """Any known layout; InputError or LabelError where it is none."""
     if source.is_dir():
@@ -231,6 +236,6 @@ def _table(
     for line, record in records:
         cells = {ours: record.get(theirs) for ours, theirs in singles.items()}
         for ours, parts in joined.items():
-            cells[ours] = " ".join(str(record.get(part) or "") for part in parts)
+            cells[ours] = " ".join(text_of(record.get(part)) for part in parts)
         lines.append((line, cells))
     return Table(name, root, lines, frozenset(singles) | frozenset(joined))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fiqa.contract import Box, Square
 from fiqa.errors import InputError, LabelError
-from fiqa.label_files import PICTURE_ENDINGS, Table, read_table
+from fiqa.label_files import PICTURE_ENDINGS, Table, read_table, text_of
 from fiqa.manifest import DataRecord, ScoreScale
 from fiqa.picture_check import check_pictures
 
@@ -197,7 +197,7 @@ def parse_row(line: int, cells: dict[str, Any], root: Path) -> Row:
         line=line,
         image=_inside(cells.get("image"), root),
         score=_number(cells.get("score"), "score", math.nan),
-        identity=str(cells.get("identity") or "").strip(),
+        identity=text_of(cells.get("identity")).strip(),
         split=_split_name(cells.get("split")),
         box=_shape(cells.get("box"), "box", Box),
         crop=_shape(cells.get("crop"), "crop", Square),
@@ -217,7 +217,7 @@ def _parse_rows(table: Table, root: Path, bad: dict[int, str]) -> list[Row]:
 
 def _inside(cell: object, root: Path) -> str:
     """The picture's path relative to the root, by its name alone (no links followed)."""
-    name = str(cell or "").strip().replace("\\", "/")
+    name = text_of(cell).strip().replace("\\", "/")
     if not name:
         raise ValueError("no picture is named")
     if "\0" in name:
@@ -248,7 +248,7 @@ def _number(cell: object, what: str, default: float) -> float:
 
 def _shape(cell: object, what: str, kind: type[Shape]) -> Shape | None:
     """A box or crop cell: numbers apart by spaces, commas or semicolons, brackets allowed."""
-    text = str(cell if cell is not None else "").translate(str.maketrans("[](),;", "      "))
+    text = text_of(cell).translate(str.maketrans("[](),;", "      "))
     if not text.strip():
         return None
     values = [_number(part, what, 0.0) for part in text.split()]
@@ -266,7 +266,7 @@ def _weight(cell: object) -> float:
 
 
 def _split_name(cell: object) -> str:
-    name = str(cell or "").strip().lower()
+    name = text_of(cell).strip().lower()
     return SPLIT_NAMES.get(name, name)
 
 

@@ -196,10 +196,10 @@ def read_artifact(path: Path) -> bytes:
 
 
 def artifact_kind(data: bytes, name: str) -> Kind:
-    """Told from the content, not from the file's ending."""
+    """Told from the content; ONNX has no mark of its own, so that its name must agree."""
     if data[4:8] == TFLITE_IDENTIFIER:
         return "tflite"
-    if name.endswith(".onnx") and data[:1] == b"\x08":  # ModelProto begins with ir_version
+    if data[:1] == b"\x08" and name.lower().endswith(".onnx"):  # ModelProto's ir_version
         return "onnx"
     raise ArtifactError(
         f"{name} is neither a TFLite flatbuffer nor an ONNX model",

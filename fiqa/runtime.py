@@ -79,7 +79,7 @@ class Scorer:
             assert manifest is not None
             self.manifest, preprocess = manifest, manifest.preprocess
         self.spec = preprocess
-        self._engine = _open(path, data, runtime, threads, preprocess.size, manifest is None)
+        self._engine = open_model(path, data, manifest, preprocess.size, runtime, threads)
         self.runtime, self.kernels = self._engine.runtime, self._engine.kernels
         self._batch = _batch_of(self._engine.input, self.spec, path)
 
@@ -160,14 +160,17 @@ def _checked_manifest(path: Path, data: bytes | None, needed: bool) -> Manifest 
     return manifest_in(data, path)
 
 
-def _open(
-    path: Path, data: bytes | None, runtime: str, threads: int, size: int, foreign: bool
+def open_model(
+    path: Path, data: bytes | None, manifest: Manifest | None, size: int, runtime: str, threads: int
 ) -> Engine:
-    """`data` is None for a package, which its runtime reads itself."""
+    """At once where a manifest vouches for the bytes, else after a first look at them.
+
+    `data` is None for a package, which its runtime reads itself; `size` is the contract's.
+    """
     if data is None:
         return open_package(path, runtime)
     kind = artifact_kind(data, path.name)
-    if foreign:
+    if manifest is None:
         return open_foreign(data, kind, runtime, threads, str(path), size)
     return open_engine(data, kind, runtime, threads, str(path))
 
@@ -188,10 +191,10 @@ def to_tensor(data: Bytes, spec: PreprocessSpec, tensor: TensorSpec) -> NDArray[
 
 def from_tensor(output: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float64]:
     """The model's output as real numbers; (N,) where the model gives one number a picture."""
-    values = output.astype(np.float64)
+    values = np.atleast_1d(output).astype(np.float64)
     if tensor.scale:
         values = (values - (tensor.zero_point or 0)) * tensor.scale
-    return values.reshape(len(output)) if values.size == len(output) else values
+    return values.reshape(len(values)) if values.size == len(values) else values
 
 
 def _offset(spec: PreprocessSpec, tensor: TensorSpec) -> float | None:

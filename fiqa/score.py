@@ -13,6 +13,7 @@ that cannot be scored is reported and the rest goes on; the exit code is then 1.
 from __future__ import annotations
 
 import csv
+import math
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from fiqa.contract import PreprocessSpec, load_picture
 from fiqa.detector import Detector
 from fiqa.draw import Mark, draw_to, drawing_paths
 from fiqa.engines import RUNTIMES
-from fiqa.errors import PictureError
-from fiqa.files import BYTES_OF_NAMES, refuse_existing, require_file, writing
+from fiqa.errors import InputError, PictureError
+from fiqa.files import BYTES_OF_NAMES, refuse_existing, require_file, require_writable, writing
 from fiqa.progress import track
 from fiqa.records import from_plain, read_json
 from fiqa.runtime import Face, Scored, Scorer
@@ -51,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: Namespace) -> cli.Outcome:
+    if args.threshold is not None and not math.isfinite(args.threshold):
+        raise InputError(f"--threshold {args.threshold}", expected="a number such as 0.4")
+    sources = [source for given in args.inputs for source in read_sources(given, args.root)]
     if args.out:
         refuse_existing(args.out, args.overwrite)
-    sources = [source for given in args.inputs for source in read_sources(given, args.root)]
+        require_writable(args.out)
     drawings = drawing_paths(args.draw, sources, args.overwrite) if args.draw else {}
     spec = read_spec(args.preprocess) if args.preprocess else None
     threads = max(args.threads, 1)

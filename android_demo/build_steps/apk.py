@@ -22,6 +22,7 @@ from android_demo.build_steps.tools import (
     sdk_tool,
     stamp_of,
 )
+from edge_bench.runner.apk import LIBRARY
 from fiqa import __version__
 from fiqa.detector import packaged_model
 from fiqa.files import writing
@@ -30,7 +31,6 @@ from fiqa.manifest import read_manifest
 APP = ANDROID / "app"
 MAIN = APP / "src" / "main"
 ABIS = ("arm64-v8a", "armeabi-v7a", "x86_64")
-LIBRARY = "libtensorflowlite_jni.so"
 PASSWORD = "android"  # of the debug key, which proves nothing and protects nothing
 MOST_APK_BYTES, MOST_DEX_BYTES = 13_000_000, 300_000  # without the model that is put in
 MODEL = "assets/model.tflite"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from android_demo.build_steps.maven import ANDROID, OUT, archive
 from android_demo.build_steps.tools import call, is_current, keep_stamp, require, stamp_of
+from edge_bench.runner.apk import LIBRARY
 from fiqa.errors import MissingDependencyError
 
-LIBRARY = "libtensorflowlite_jni.so"
 SHIM = "libbionicshim.so"
 RENAMED = ("fprintf", "vfprintf", "fputc", "fflush", "fwrite", "sysconf", "dlsym")
 NEEDED = {

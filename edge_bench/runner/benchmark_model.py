@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_bench.errors import ResultError
 from edge_bench.result import RunnerRecord
 from edge_bench.runner.native import GRACE_S, failure
+from edge_bench.runner.phone import pinned
 from edge_bench.runner.request import Answer, RawTensor, Request
 from edge_bench.targets.base import Target
 from fiqa.files import sha256_file
@@ -41,6 +42,7 @@ class BenchmarkModel:
     def perform(self, target: Target, request: Request) -> Answer:
         setup = request.setup
         argv = [
+            *pinned(setup.cpus),
             self._where,
             f"--graph={target.path(request.model)}",
             f"--num_threads={setup.threads}",
@@ -50,8 +52,6 @@ class BenchmarkModel:
             f"--warmup_runs={max(request.warm_up, 1)}",
             f"--use_xnnpack={'true' if setup.delegate == 'xnnpack' else 'false'}",
         ]
-        if setup.cpus:
-            argv = ["taskset", f"{sum(1 << cpu for cpu in setup.cpus):x}", *argv]
         done = target.run(argv, request.limit_s + GRACE_S)
         if done.status:
             raise failure(done, request, target.name)

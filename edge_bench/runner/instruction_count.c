@@ -42,7 +42,7 @@ static void classify(uint32_t word, uint64_t found[CLASSES]) {
   found[ALL]++;
   if ((word >> 25 & 5) == 4) found[LOAD_STORE]++;
   /* SDOT and UDOT, by vector and by element; SMMLA, UMMLA and USMMLA */
-  if ((word & 0x9fe0fc00) == 0x0e809400 || (word & 0xbfc0f400) == 0x0f80e000 ||
+  if ((word & 0x9fe0fc00) == 0x0e809400 || (word & 0x9fc0f400) == 0x0f80e000 ||
       (word & 0xdfe0f400) == 0x4e80a400)
     found[DOT_PRODUCT]++;
   /* SMLAL and SMLAL2, by vector and by element */

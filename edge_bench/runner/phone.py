@@ -61,7 +61,7 @@ class PhoneRunner:
 
 
 def pinned(cpus: tuple[int, ...]) -> list[str]:
-    """Java cannot choose its processors; toybox's taskset wants a mask in hexadecimal."""
+    """For what cannot choose its processors; toybox's taskset wants a mask in hexadecimal."""
     return ["taskset", f"{sum(1 << cpu for cpu in cpus):x}"] if cpus else []
 
 

@@ -55,7 +55,7 @@ def attached() -> list[Attached]:
             fix="adb kill-server; adb start-server",
         )
     listed = raw.out.split("List of devices attached", 1)[1]
-    pattern = re.compile(r"^(\S+)\s+(no permissions|\S+)\s*(.*)$", re.M)
+    pattern = re.compile(r"^(\S+)[ \t]+(no permissions|\S+)[ \t]*(.*)$", re.M)
     return [Attached(*match.groups()) for match in pattern.finditer(listed)]
 
 

@@ -287,12 +287,15 @@ def _parse_warmth(parts: dict[str, list[str]]) -> dict[str, Any]:
     battery = dict(re.findall(r"^(.+?):\s*(.+)$", "\n".join(parts.get("battery", [])), re.M))
     level, warmth = _integer(battery.get("level", "")), _integer(battery.get("temperature", ""))
     plugged = [
-        name for name in ("USB", "AC", "Wireless") if battery.get(f"{name} powered") == "true"
+        name.lower()
+        for name in ("USB", "AC", "Wireless")
+        if battery.get(f"{name} powered") == "true"
     ]
+    unplugged = "" if level is None else "battery"
     return {
         "temperatures": temperatures,
         "thermal_status": _integer(status[1]) if status else None,
         "battery_percent": None if level is None else float(level),
         "battery_c": None if warmth is None else warmth / 10,
-        "power": (plugged[0].lower() if plugged else "battery") if battery else "",
+        "power": plugged[0] if plugged else unplugged,
     }

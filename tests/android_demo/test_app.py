@@ -15,6 +15,7 @@ from android_demo import build
 from android_demo.build_steps import apk
 from android_demo.build_steps.bionic import desktop_library
 from android_demo.build_steps.tools import BuildError
+from edge_bench.runner.apk import LIBRARY
 from fiqa.detector import packaged_model
 from fiqa.manifest import read_manifest
 from fiqa.runtime import Scorer
@@ -54,7 +55,7 @@ def test_apk_carries_the_original_library_and_both_models(
     models: dict[str, Path], built: Path
 ) -> None:
     with zipfile.ZipFile(built) as content, zipfile.ZipFile(apk.archive("tflite")) as library:
-        name = f"arm64-v8a/{apk.LIBRARY}"
+        name = f"arm64-v8a/{LIBRARY}"
         assert content.read(f"lib/{name}") == library.read(f"jni/{name}")
         assert content.read("assets/model.tflite") == models["int8"].read_bytes()
         assert content.read("assets/yunet.tflite") == packaged_model().read_bytes()

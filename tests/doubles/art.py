@@ -16,6 +16,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from edge_bench.runner.apk import LIBRARY
 from fiqa.files import sha256_file
 from tests.doubles import arm_root
 
@@ -121,7 +122,7 @@ def _add_jvm(root: Path) -> None:
 
 def _add_library(root: Path) -> None:
     """The archive's library under its own hash, in the copy that glibc loads."""
-    from android_demo.build_steps.bionic import LIBRARY, arm_library
+    from android_demo.build_steps.bionic import arm_library
     from android_demo.build_steps.maven import archive
 
     with zipfile.ZipFile(archive("tflite")) as content:

@@ -42,7 +42,10 @@ def write_onnx(path: Path, **changes: Any) -> Path:
 
 
 def tflite_body(dtype: str = "float32", batch: int = 1, sign: int = 1) -> bytes:
-    """MEAN, FULLY_CONNECTED, LOGISTIC; integer inputs go through one DEQUANTIZE."""
+    """MEAN, FULLY_CONNECTED, LOGISTIC; integer inputs go through one DEQUANTIZE.
+
+    `batch` -1: any number of pictures.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as fb
 
@@ -53,7 +56,9 @@ def tflite_body(dtype: str = "float32", batch: int = 1, sign: int = 1) -> bytes:
 
     def tensor(name: str, shape: list[int], kind: int, data: np.ndarray | None = None) -> int:
         item = fb.TensorT()
-        item.name, item.shape, item.type, item.buffer = name, shape, kind, 0
+        item.name, item.shape, item.type, item.buffer = name, list(map(abs, shape)), kind, 0
+        if -1 in shape:
+            item.shapeSignature = shape
         if data is not None:
             buffer = fb.BufferT()
             buffer.data = np.frombuffer(data.tobytes(), np.uint8)

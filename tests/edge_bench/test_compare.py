@@ -33,6 +33,13 @@ def test_half_a_per_cent_more_instructions_fail(count: int, status: str) -> None
     assert statuses(result(instructions=COUNTED), new)["int8, instructions"] == status
 
 
+@pytest.mark.parametrize(("count", "status"), [(14_000_000, "pass"), (14_000_001, "fail")])
+def test_no_tolerance_for_instructions_still_lets_equal_ones_pass(count: int, status: str) -> None:
+    old, new = result(instructions=COUNTED), result(instructions=(COUNTED[0], (count,) * 5))
+    findings = compare(old, new, Tolerance(0.005, 0.05, 0.0))
+    assert [one.status for one in findings if "instructions" in one.what] == ["pass", status]
+
+
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.2, "fail"), (0.5, "pass")])
 def test_latency_fails_beyond_the_tolerance(factor: float, status: str) -> None:
     new = result(medians_us=((4000.0,) * 6, (2000.0 * factor,) * 6))

@@ -83,6 +83,21 @@ def test_temperatures_that_cannot_be_are_left_out() -> None:
     assert pixel().temperatures == {"BIG": 41.5}
 
 
+@pytest.mark.parametrize(
+    ("battery", "power"),
+    [
+        ("USB powered: true\n  level: 0", "usb"),
+        ("AC powered: false\n  level: 86", "battery"),
+        ("AC powered: true", "ac"),
+        ("AC powered: false", ""),
+        ("Can't find service: battery", ""),
+    ],
+)
+def test_power_is_the_battery_only_where_there_is_one(battery: str, power: str) -> None:
+    told = PIXEL.replace("USB powered: true\n  level: 86", battery)
+    assert parse_facts(told, 1000.0, 1002.0).power == power
+
+
 def test_an_answer_that_is_cut_short_is_none() -> None:
     with pytest.raises(ResultError, match="cut short"):
         parse_facts(PIXEL[: len(PIXEL) // 2], 1000.0, 1002.0)

@@ -92,9 +92,10 @@ def test_raw_outputs_become_scores_by_scale_and_zero_point() -> None:
 
 
 def test_scores_are_measured_once_for_each_way_to_compute() -> None:
-    setups = [Setup(threads, "big", (4,), delegate) for threads in (1, 2)
-              for delegate in ("xnnpack", "none")]  # fmt: skip
-    assert distinct_paths(setups) == [0, 1]
+    setups = [Setup(threads, cores, (4,), delegate) for threads in (1, 2)
+              for cores in ("big", "little") for delegate in ("xnnpack", "none")]  # fmt: skip
+    assert distinct_paths(setups, by_core=False) == [0, 1]
+    assert distinct_paths(setups, by_core=True) == [0, 1, 2, 3]
 
 
 class Warm:

@@ -138,3 +138,15 @@ def test_where_an_app_runs_is_androids_choice() -> None:
     asked.cores = ["big"]
     with pytest.raises(InputError, match="--cores big"):
         make_plan(asked, "adb", device())
+
+
+@pytest.mark.parametrize("cores", ["big", "all", "3-1"])
+def test_a_device_that_tells_of_no_processor_is_not_pinned_unasked(cores: str) -> None:
+    asked = Namespace(
+        runner="auto", cores=[cores], threads=[1], delegate=["xnnpack"], quick=True, blocks=None,
+        runs=None,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=f"--cores {cores} names no processor"):
+        make_plan(asked, "ssh", device(cores=()))
+    asked.cores = ["any"]
+    assert make_plan(asked, "ssh", device(cores=())).setups == (Setup(1, "any", ()),)

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_bench.charts import nice_ticks
+from edge_bench.describe import lines
+from edge_bench.plan import Setup
 from edge_bench.report import main
-from edge_bench.result import write_result
+from edge_bench.result import read_result, write_result
+from edge_bench.tables import bench_of, overview
 from fiqa.records import to_plain
 from tests.doubles.bench_results import device, model, result
 
 COUNTED = ((28_000_000,) * 5, (14_000_000,) * 5)
+SHARED_CORE = (("cortex-a53", "xnnpack"), ("i8mm", "xnnpack"), ("i8mm", "none"))
 VOID = {"meta"}
 
 
@@ -64,6 +70,12 @@ def test_the_verdict_comes_first(tmp_path: Path) -> None:
     assert page.index("<h3>Accuracy") < page.index("<h3>Latency") < page.index("<h3>Provenance")
 
 
+def test_one_model_alone_is_said_of_one_model_only(tmp_path: Path) -> None:
+    assert "No verdict on accuracy" in write(tmp_path, ".md", passes=())
+    alone = {"models": (model("float"),), "passes": (), "blocks": (), "host_scores": ()}
+    assert "One model alone" in write(tmp_path, ".md", **alone)
+
+
 def test_names_from_files_are_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     page = write(tmp_path, models=(model("float"), model(evil, integer=True)),
@@ -105,6 +117,50 @@ def test_several_devices_share_a_table(tmp_path: Path) -> None:
     assert "All devices" in page
     assert page.count("<h2>") == 2
     assert "Second Phone" in page
+
+
+def test_the_shared_table_tells_the_worst_verdict_of_the_first_setup(tmp_path: Path) -> None:
+    made = result()
+    pictures = dataclasses.replace(made.pictures, splits=("val",) * 600 + ("val_ood",) * 600)
+    rng = np.random.default_rng(1)
+    scores = np.array(made.passes[1].scores)
+    scores[:600] += rng.normal(0, 0.5, 600)  # worse on val alone
+    worse = dataclasses.replace(made.passes[1], scores=tuple(map(float, scores)))
+    elsewhere = [dataclasses.replace(one, setup=1) for one in made.passes]
+    plan = dataclasses.replace(made.plan, setups=(*made.plan.setups, Setup(cores="little")))
+    passes = (made.passes[0], worse, *elsewhere)
+    bench = bench_of(
+        dataclasses.replace(made, pictures=pictures, plan=plan, passes=passes), "b.json", ""
+    )
+    assert [one.verdict.status for one in bench.summary.judged] == ["fail", "pass", "pass", "pass"]
+    drop = bench.summary.judged[0].verdict.drop
+    assert drop is not None
+    for row in (row for row in overview([bench, bench]).rows if row[2] == "int8"):
+        assert row[6:8] == (f"{drop.value:+.4f}", "fail")
+
+
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_emulated_benchmarks_have_no_shared_table(tmp_path: Path, ending: str) -> None:
+    write_result(tmp_path / "a.json", result(source="emulated", instructions=COUNTED))
+    paths = [str(tmp_path / "a.json")] * 2
+    out = tmp_path / f"both{ending}"
+    assert main([*paths, "--out", str(out)]) == 0
+    assert "All devices" not in out.read_text()
+
+
+@pytest.mark.parametrize("ending", [".html", ".md"])
+def test_setups_on_one_core_are_told_apart(tmp_path: Path, ending: str) -> None:
+    setups = tuple(Setup(cores=core, delegate=delegate) for core, delegate in SHARED_CORE)
+    made = result(source="emulated", instructions=COUNTED)
+    counts = tuple(
+        dataclasses.replace(one, setup=setup) for setup in range(3) for one in made.counts
+    )
+    plan = dataclasses.replace(made.plan, setups=setups)
+    text = write(tmp_path, ending, source="emulated", plan=plan, counts=counts)
+    for name in ("1 thread, i8mm cores, xnnpack", "1 thread, i8mm cores, none"):
+        assert name in text
+        assert sum(name in line for line in lines(read_result(tmp_path / "bench.json"))) >= 2
+    assert "cortex-a53 cores" not in text.split("Instructions")[1].split("Canary")[0]
 
 
 def test_json_holds_the_verdict_and_the_numbers(tmp_path: Path) -> None:

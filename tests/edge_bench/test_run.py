@@ -17,7 +17,7 @@ import pytest
 from edge_bench import session
 from edge_bench.errors import DeviceOffline, ResumeError, UnstableScores
 from edge_bench.plan import Setup
-from edge_bench.result import BenchResult, read_result
+from edge_bench.result import BenchResult, ModelRecord, read_result
 from edge_bench.run import main, resumed
 from edge_bench.runner.native import NativeRunner
 from edge_bench.runner.request import Answer, Request
@@ -214,11 +214,18 @@ def test_an_unplugged_device_loses_one_block_and_resume_goes_on(
         assert any("resumed" in text for text in whole.warnings)
 
 
+def read_otherwise(model: ModelRecord) -> ModelRecord:
+    """The same file, under another contract."""
+    spec = dataclasses.replace(model.preprocess, mean=(1.0, 2.0, 3.0))
+    return dataclasses.replace(model, preprocess=spec)
+
+
 def test_only_the_same_benchmark_can_be_resumed(
     quick: BenchResult, twins: list[Path], data: Path, tmp_path: Path
 ) -> None:
     others: dict[str, dict[str, Any]] = {
         "models": {"models": (bench_results.model("other"),)},
+        "contract": {"models": tuple(map(read_otherwise, quick.models))},
         "plan": {"plan": dataclasses.replace(quick.plan, setups=(Setup(threads=3),))},
         "device": {"device": bench_results.device()},
         "pictures": {"pictures": dataclasses.replace(quick.pictures, labels=None)},
@@ -261,6 +268,9 @@ def test_an_existing_file_is_not_replaced_unasked(
         (("--threads", "0"), "without threads"),
         (("--max-drop", "7"), "largest drop"),
         (("--limit", "-3"), "--limit -3"),
+        (("--limit", "0"), "--limit 0"),
+        (("--cores", "3-1"), "--cores 3-1 names no processor"),
+        (("--target", "emulated", "--threads", "1", "2"), "--threads 2 with --target emulated"),
         (("--split", "nosuch"), "nosuch"),
         (("--runner", "/no/such/runner"), "does not exist"),
         (("--lib", "/no/such/library"), "does not exist"),

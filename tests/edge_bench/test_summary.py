@@ -122,7 +122,10 @@ def test_missing_blocks_and_an_unfinished_file_are_said() -> None:
     ("changes", "text"),
     [
         ({"clock_offset_s": -4000.0}, "clock is off by -4000 s"),
-        ({"power": "battery"}, "runs on its battery"),
+        ({"power": "battery"}, "the device runs on its battery, at 80 %"),
+        ({"power": "battery", "battery_percent": None}, "the device runs on its battery"),
+        ({"power": "usb", "battery_percent": 15.0}, "the battery is low, at 15 %"),
+        ({"power": "usb", "battery_percent": 0.0}, "the battery is low, at 0 %"),
         ({"battery_saver": True}, "battery saver"),
         ({"airplane_mode": False}, "airplane mode is off"),
     ],
@@ -130,6 +133,9 @@ def test_missing_blocks_and_an_unfinished_file_are_said() -> None:
 def test_a_device_that_may_disturb_is_warned_of(changes: dict[str, object], text: str) -> None:
     summary = summarise_result(result(device=device(**changes)))
     assert any(text in warning for warning in summary.warnings)
+    assert ("runs on its battery" in "".join(summary.warnings)) == (
+        changes.get("power") == "battery"
+    )
 
 
 def test_emulated_time_is_never_called_latency() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fiqa.contract import (
     MAX_PIXELS,
@@ -164,6 +167,43 @@ def test_damaged_exif_counts_as_upright() -> None:
     assert load_picture(data).shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize(
+    ("home", "step"), [(Image, "open"), (Image.Image, "getexif"), (Image.Image, "load")]
+)
+def test_a_picture_is_read_under_the_warning_filters_of_the_process(
+    home: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are one for all threads: a thread that changes them for a while changes others'."""
+    data = saved(Image.new("RGB", (30, 20)), "JPEG")
+    before, real, seen = list(warnings.filters), getattr(home, step), []
+
+    def look(*arguments: Any, **named: Any) -> Any:
+        seen.append(list(warnings.filters))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(home, step, look)
+    load_picture(data)
+    assert seen
+    assert all(filters == before for filters in seen)
+
+
+def test_odd_metadata_is_not_told_but_all_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jpg"
+    exif = b"Exif\0\0MM\0*\xff\xff\xff\xff"
+    path.write_bytes(saved(Image.new("RGB", (30, 20)), "JPEG", exif=exif))
+    code = (
+        "import sys, warnings; from PIL import Image; from fiqa import load_picture;"
+        "load_picture(sys.argv[1]); Image.MAX_IMAGE_PIXELS = 400; Image.open(sys.argv[1]);"
+        "warnings.warn('of the application')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "EXIF" not in done.stderr
+    assert "DecompressionBombWarning" in done.stderr
+    assert "of the application" in done.stderr
+
+
 def test_cmyk_jpeg_becomes_rgb() -> None:
     data = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "JPEG")
     assert load_picture(data)[10, 10, 0] > 200 > 60 > load_picture(data)[10, 10, 2]
@@ -176,6 +216,12 @@ def test_cut_pictures_are_refused_not_filled_with_grey() -> None:
         for check in (load_picture, lambda cut: check_picture(cut, "cut")):
             with pytest.raises(PictureError, match="cannot be decoded"):
                 check(data[: len(data) // 2])
+
+
+def test_the_switch_that_fills_cut_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(PictureError, match="LOAD_TRUNCATED_IMAGES = False"):
+        load_picture(saved(Image.new("RGB", (8, 8)), "PNG"))
 
 
 def test_header_of_fifty_thousand_pixels_square_is_refused() -> None:

@@ -83,6 +83,23 @@ def test_parquet_file_and_shards_are_read(root: Path) -> None:
     assert read_labels(root).scores.tolist() == [0.1, 0.9, 0.5]
 
 
+def test_a_number_0_in_parquet_is_a_value_like_any_other(root: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    from pyarrow import parquet
+
+    columns = {"image": [0, 1, None], "score": [0.5] * 3, "identity": [0, 1, None],
+               "split": [0, 1, None], "x": [0, 3, None], "y": [0, 3, None],
+               "w": [20, 20, None], "h": [20, 20, None]}  # fmt: skip
+    parquet.write_table(pa.table(columns).slice(0, 2), root / "a.parquet")
+    labels = read_labels(root / "a.parquet")
+    assert [row.image for row in labels.rows] == ["0.png", "1.png"]
+    assert labels.identities == labels.split_names == ["0", "1"]
+    assert [row.box for row in labels.rows] == [Box(0, 0, 20, 20), Box(3, 3, 20, 20)]
+    parquet.write_table(pa.table(columns | {"image": [0, 1, 2]}), root / "b.parquet")
+    last = read_labels(root / "b.parquet").rows[2]
+    assert (last.identity, last.split, last.box) == ("", "", None)
+
+
 def test_damaged_parquet_is_refused(root: Path) -> None:
     pytest.importorskip("pyarrow")
     assert "cannot be read" in reasons(write(root, "PAR1 no", "a.parquet"))

@@ -22,6 +22,7 @@ from fiqa.manifest import (
     ScoreScale,
     ScoreSpec,
     TensorSpec,
+    artifact_kind,
     read_manifest,
     split_artifact,
     update_manifest,
@@ -154,6 +155,11 @@ def test_cut_artifacts_are_refused(ending: str, cut: float, tmp_path: Path) -> N
     path.write_bytes(data[: int(cut if cut >= 3 else cut * len(data))])
     with pytest.raises((ManifestError, ArtifactError)):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "UP.ONNX"])
+def test_the_name_of_an_onnx_model_may_be_written_either_way(name: str) -> None:
+    assert artifact_kind(b"\x08\x08", name) == "onnx"
 
 
 def test_missing_artifact_is_an_input_error(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def faces() -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3, -1])
 def test_tflite_scores_equal_their_definition(
     dtype: str, batch: int, faces: np.ndarray, tmp_path: Path
 ) -> None:
@@ -35,6 +35,16 @@ def test_tflite_scores_equal_their_definition(
         scorer.score_bytes(faces), tiny_models.expected_score(faces), atol=1e-6
     )
     np.testing.assert_allclose(scorer.score(faces), tiny_models.expected_score(faces), atol=1e-6)
+
+
+def test_a_free_batch_takes_one_picture_after_many_and_many_after_one(
+    faces: np.ndarray, tmp_path: Path
+) -> None:
+    scorer = Scorer(tiny_models.write_tflite(tmp_path / "m.tflite", batch=-1))
+    for count in (7, 1, 1, 3):
+        np.testing.assert_allclose(
+            scorer.score_bytes(faces[:count]), tiny_models.expected_score(faces[:count]), atol=1e-6
+        )
 
 
 def test_onnx_scores_equal_their_definition(faces: np.ndarray, tmp_path: Path) -> None:
@@ -157,3 +167,8 @@ def test_integer_outputs_are_made_real() -> None:
     tensor = TensorSpec("y", (1, 1), "int8", "N1", 1 / 256, -128)
     raw = np.array([[-128], [0], [127]], np.int8)
     assert from_tensor(raw, tensor).tolist() == [0.0, 0.5, 255 / 256]
+
+
+def test_a_single_number_is_the_score_of_a_single_picture() -> None:
+    tensor = TensorSpec("y", (), "float32", "N1")
+    assert from_tensor(np.array(0.25, np.float32), tensor).tolist() == [0.25]

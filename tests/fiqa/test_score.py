@@ -86,6 +86,24 @@ def test_threshold_flag_wins_over_the_manifest(
     assert capsys.readouterr().out.count("reject") == 3
 
 
+@pytest.mark.parametrize("threshold", ["nan", "inf"])
+def test_a_threshold_that_no_score_can_reach_or_miss_is_refused(
+    threshold: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(folder / "m.tflite"), str(folder / "faces"), "--threshold", threshold]
+    assert score.main(arguments) == 2
+    assert f"--threshold {threshold}" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(score, "Scorer", None)  # not reached
+    out = folder / "m.tflite" / "scores.csv"
+    assert score.main([str(folder / "m.tflite"), str(folder / "faces"), "--out", str(out)]) == 2
+    assert "lies under a file" in capsys.readouterr().err
+
+
 def test_scores_are_written_as_csv_and_never_overwritten_unasked(folder: Path) -> None:
     out = folder / "scores.csv"
     arguments = [str(folder / "m.tflite"), str(folder / "faces"), "--out", str(out)]
