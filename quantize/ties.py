@@ -69,7 +69,7 @@ def _shapes(gm: GraphModule) -> dict[str, torch.Size]:
 def products(first: Range, second: Range) -> Results:
     """All products of the two tensors' integers."""
     table = np.unique(np.multiply.outer(_integers(first), _integers(second)))
-    values = table * (_scale(first) * _scale(second))
+    values = np.asarray(table * (_scale(first) * _scale(second)), np.float64)
     return Results(values, np.abs(values))
 
 
