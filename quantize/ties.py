@@ -69,7 +69,7 @@ def _shapes(gm: GraphModule) -> dict[str, torch.Size]:
 def products(first: Range, second: Range) -> Results:
     """All products of the two tensors' integers."""
     table = np.unique(np.multiply.outer(_integers(first), _integers(second)))
-    values = np.asarray(table * (_scale(first) * _scale(second)), np.float64)
+    values = table * np.float64(_scale(first) * _scale(second))
     return Results(values, np.abs(values))
 
 
@@ -77,7 +77,7 @@ def means(taken: Range, count: int) -> Results:
     """All means of `count` integers of the tensor; none if there are too many."""
     many = (HIGH - LOW) * count > MOST_SUMS
     stored = np.arange(0 if many else LOW * count, 0 if many else HIGH * count + 1)
-    unit = _scale(taken) / count
+    unit = np.float64(_scale(taken) / count)
     values = (stored - taken.zero_point * count) * unit
     return Results(values, np.maximum(np.abs(values), np.abs(stored) * unit))
 
