@@ -30,10 +30,10 @@ from quantize.integer_places import Range, RangeError, range_of, stored_nodes  #
 from quantize.ranges import cut_tails  # noqa: E402
 from quantize.recipes import (  # noqa: E402
     RECIPES,
-    QuantRecipe,
     faithful,
     naive,
     named,
+    prepared,
     quantise,
 )
 from quantize.rounding import _covariances, round_together  # noqa: E402
@@ -291,17 +291,14 @@ def test_a_graph_with_attention_runs_on_any_number_of_pictures() -> None:
     torch.testing.assert_close(scores_of(graph, seen), alone, atol=1e-4, rtol=0)
 
 
-def test_the_record_names_only_gates_that_were_put_in(network: Deployable) -> None:
+def test_only_gates_that_were_put_in_are_told(network: Deployable) -> None:
     """A swish of which nobody knows how many channels it has keeps the gate that it has."""
     graph = copy.deepcopy(network.module)
-    place = unequal_swishes(graph, channel_extents(graph, pictures()))[0]
-    x = swishes(graph)[place][0]
+    x = swishes(graph)[0][0]
     with graph.graph.inserting_after(x):
         plain = graph.graph.call_function(torch.ops.aten.relu.default, (x,))
     x.replace_all_uses_with(plain, lambda user: user is not plain)
     tidy(graph)
-    assert place in unequal_swishes(graph, channel_extents(graph, pictures()))
-    bare = QuantRecipe("bare", None, False, False, False, False, False)
-    found = quantise(graph, network.example, pictures(), bare)
-    assert place not in found.gates_at
-    assert len(found.gates_at) == len(gated(found.module))
+    made, inserted = prepared(graph, (0, 1))
+    assert inserted == (1,)
+    assert len(gated(made)) == 1
