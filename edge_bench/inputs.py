@@ -25,8 +25,7 @@ from fiqa.progress import track
 from fiqa.runtime import Scorer, from_tensor, open_model, to_tensor
 from fiqa.vectors import Floats
 from quantize.graph import GraphFacts, tflite_facts
-from quantize.verify import JUDGED_FIRST
-from train.evaluation import choose_splits
+from train.evaluation import judged_splits
 
 ALL_BYTES = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(256, 1, 1, 3)
 KINDS = ("float32", "int8", "uint8")
@@ -156,8 +155,7 @@ def _table(spec: PreprocessSpec, tensor: TensorSpec) -> bytes:
 
 def choose_pictures(labels: LabelSet, splits: Sequence[str] | None, limit: int | None) -> Chosen:
     """All pictures of the splits, or `limit` of them spread evenly over their order."""
-    first = [name for name in JUDGED_FIRST if name in labels.split_names]
-    parts = choose_splits(labels, splits or first or None)
+    parts = judged_splits(labels, splits)
     pairs = [(row, name) for name, part in parts.items() for row in part.rows]
     if limit is not None:
         if limit < 1:

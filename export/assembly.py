@@ -83,10 +83,12 @@ def open_judges(form: Format, path: Path) -> Iterator[tuple[str, Any | Check]]:
     """(name, scores of bytes) of each runtime, or the check that says why it cannot run here."""
     for judge in form.judges:
         try:
-            with muted():
-                yield judge.name, judge.open(path)
+            with muted():  # the opening alone: scoring tells its progress
+                score = judge.open(path)
         except MissingDependencyError as error:
             yield judge.name, Check(f"parity in {judge.name}", "unchecked", error.found)
+        else:
+            yield judge.name, score
 
 
 def outcome(

@@ -21,9 +21,9 @@ from typing import Any
 
 from export.exporter import run_export
 from export.format import Body, Format, Judge, Score, open_scorer
-from fiqa.manifest import Check, TensorSpec
+from fiqa.manifest import Check, Manifest, TensorSpec
 from fiqa.records import to_plain
-from quantize.convert_coreml import Precision, tensors, to_mlpackage
+from quantize.convert_coreml import Precision, set_licence, tensors, to_mlpackage
 from quantize.coreml import everything_to_int8, weights_to_int8
 from quantize.deployable import Deployable
 from quantize.mil_executor import MilProgram
@@ -41,6 +41,12 @@ def _build(deployable: Deployable, folder: Path, precision: Precision) -> Path:
         precision=precision, batch=deployable.batch,
     )  # fmt: skip
     return package
+
+
+def _finish(body: Body, manifest: Manifest) -> Body:
+    assert isinstance(body, Path)
+    set_licence(body, manifest.licence)
+    return body
 
 
 def _inspect(body: Body) -> tuple[dict[str, Any], list[str], list[Check]]:
@@ -73,7 +79,7 @@ COREML = Format(
         "dynamic": lambda job: weights_to_int8(job.deployable, job.folder),
         "int8": lambda job: everything_to_int8(job.deployable, job.integers, job.folder),
     },
-    finish=lambda body, _: body,
+    finish=_finish,
     inspect=_inspect,
     judges=(Judge("the MIL executor", _execute), Judge("Core ML", open_scorer)),
     tensors=_tensors,

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from export.parity import parity_pictures
 from fiqa import cli
@@ -33,6 +34,7 @@ from fiqa.manifest import Check, Manifest, ScoreSpec, TensorSpec, tool_versions,
 from quantize.convert import to_tflite
 from quantize.deployable import INPUT, Deployable
 from quantize.flatbuffer import has_outside_buffers, read_model, rename_io, to_bytes
+from quantize.onnx import load_onnxruntime
 
 OUTPUT = "faces"
 HEADS = ("cls", "obj", "bbox")  # the ONNX file's outputs: cls_8, cls_16, ... bbox_32
@@ -56,7 +58,7 @@ def _export(args: Namespace) -> cli.Outcome:
     refuse_existing(args.out, args.overwrite)
     require_writable(args.out)
     source = read_bytes(args.onnx)
-    body = convert(YuNet(_load(source, args.onnx)))
+    body = convert(_rebuild(_load(source, args.onnx)))
     manifest = _manifest(args.onnx.name, source)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "detector.tflite"
@@ -72,9 +74,15 @@ def _export(args: Namespace) -> cli.Outcome:
     return cli.Outcome(f"{line}\nwrote {args.out}", document)
 
 
-def convert(network: YuNet) -> bytes:
+def _rebuild(graph: Any) -> GraphModule:
+    try:
+        return torch.fx.symbolic_trace(YuNet(graph).eval())
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise _not_yunet("YuNet's outputs, and other parts before them") from error
+
+
+def convert(graph: GraphModule) -> bytes:
     """The network as a float .tflite, without manifest."""
-    graph = torch.fx.symbolic_trace(network.eval())
     model = read_model(to_tflite(Deployable(graph, SPEC, 1, ())))
     rename_io(model, INPUT, OUTPUT)
     body = to_bytes(model)
@@ -162,7 +170,7 @@ def _load(data: bytes, path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise _missing("onnx", error) from error
+        raise MissingDependencyError.of("onnx", error, "onnx, which reads .onnx files") from error
     try:
         graph = onnx.load_model_from_string(data).graph
     except Exception as error:  # protobuf raises classes of its own
@@ -210,10 +218,7 @@ class OnnxRows:
     """What the ONNX file itself gives for (SIZE, SIZE, 3) RGB bytes, in the order of our rows."""
 
     def __init__(self, source: bytes) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise _missing("onnxruntime", error) from error
+        onnxruntime = load_onnxruntime()
         self._session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
         self._names = [f"{kind}_{stride}" for stride in STRIDES for kind in HEADS]
 
@@ -238,14 +243,6 @@ def _manifest(name: str, source: bytes) -> Manifest:
         recipe={"precision": "fp32", "source": name, "strides": list(STRIDES)},
         tools=tool_versions("torch", "litert-torch", "ai-edge-litert", "onnx", "onnxruntime"),
         licence="Apache-2.0",
-    )
-
-
-def _missing(package: str, error: ImportError) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"{package} cannot be imported: {error}",
-        expected=package,
-        fix="pip install 'fiqa-edge[export]'",
     )
 
 

@@ -128,6 +128,12 @@ def _compare(copy: Detector, pictures: list[Bytes], progress: Progress) -> dict[
     for picture in pictures:
         overlaps += _overlaps(original.find(picture), copy.find(picture))
         progress.advance(1)
+    if not overlaps:
+        raise InputError(
+            f"no face is found in any of {len(pictures)} pictures",
+            expected="portraits, with a face a picture",
+            fix="name another folder with --pictures",
+        )
     found = np.array(overlaps)
     return {
         "boxes": len(found),

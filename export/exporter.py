@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.assembly import Candidate, assemble, open_judges, outcome, timed
+from export.attempts import read_training
 from export.format import Format
-from export.integers import check_integers, export_integers
+from export.integers import Sets, check_integers, export_integers
 from export.parity import parity_check, parity_pictures, reference_scores
 from fiqa import cli
 from fiqa.errors import InputError
@@ -40,7 +41,7 @@ def run_export(form: Format, description: str, argv: Sequence[str] | None) -> in
     integer = parser.add_argument_group("integers")
     add = integer.add_argument
     add("--calibration", type=Path, help="pictures for the ranges, labels unread (split train)")
-    add("--recipe", choices=tuple(RECIPES), default="faithful", help="(%(default)s)")
+    add("--recipe", choices=tuple(RECIPES), help="(faithful)")
     add("--max-drop", type=float, default=GuardPolicy().max_drop,
         help="budget of (SRCC + PLCC) / 2 (%(default)s)")  # fmt: skip
     add("--recover", action="store_true", help="where the verdict is no, try stronger means: the "
@@ -56,6 +57,7 @@ def export(form: Format, args: Namespace) -> cli.Outcome:
     """Build, look, prove, and write what was proved."""
     _check(form, args)
     labels = read_labels(args.data, scored=False) if args.data else None
+    training = read_training(args) if args.precision in form.integers else None
     with timed("reading the checkpoint"):
         network, source = open_network(args.checkpoint, args.size)
     with timed("rewriting its graph"):
@@ -64,7 +66,8 @@ def export(form: Format, args: Namespace) -> cli.Outcome:
         folder = Path(name)
         if args.precision in form.integers:
             assert labels is not None  # checked
-            return export_integers(form, args, labels, network, source, deployable, folder)
+            sets = Sets(labels, training)
+            return export_integers(form, args, sets, network, source, deployable, folder)
         with timed(f"converting to {args.precision}"):
             body = form.builders[args.precision](deployable, folder)
         found = assemble(form, args, deployable, source, body, folder, {})
@@ -80,10 +83,8 @@ def export(form: Format, args: Namespace) -> cli.Outcome:
 def _check(form: Format, args: Namespace) -> None:
     if args.out.suffix != form.suffix:
         raise InputError(f"--out {args.out}", expected=f"a name that ends in {form.suffix}")
-    if args.batch < 1 or (args.size is not None and args.size < 1):
-        raise InputError(
-            f"--batch {args.batch}, --size {args.size}", expected="numbers of 1 or more"
-        )
+    if args.batch < 1:
+        raise InputError(f"--batch {args.batch}", expected="1 or more")
     if args.precision in form.integers:
         check_integers(args)
     refuse_existing(args.out, args.overwrite)

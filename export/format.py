@@ -36,7 +36,7 @@ class IntegerJob:
 
     deployable: Deployable
     quantised: Quantised | None  # None: weights alone
-    pictures: Tensor  # of the calibration; none for weights alone
+    pictures: Tensor  # of the calibration; an example for weights alone
     takes: InputType
     folder: Path
 

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from export.assembly import Candidate, assemble, open_judges, outcome, timed
+from export.attempts import WEIGHTS_ONLY, Attempt, attempts, stronger
 from export.format import Format, IntegerJob, Score
 from fiqa import cli
 from fiqa.errors import InputError
-from fiqa.labels import LabelSet, read_labels
+from fiqa.files import refuse_existing
+from fiqa.labels import LabelSet
 from fiqa.manifest import Check, Manifest
 from fiqa.progress import track
 from fiqa.records import to_plain
@@ -27,9 +29,6 @@ from fiqa.vectors import Floats
 from quantize.calibration import Calibration, read_calibration
 from quantize.deployable import Deployable
 from quantize.guard import GuardPolicy, Verdict
-from quantize.learned_file import load_integers
-from quantize.qat import Learning, learn
-from quantize.recipes import Quantised, faithful, named, quantise
 from quantize.verify import describe, judge
 from train.data import PictureBank
 from train.network import QualityNet
@@ -37,20 +36,20 @@ from train.predict import predict_set
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_ONLY = "dynamic"  # activations stay float: nothing to calibrate
-LEARNED = "learned"  # by quantize.qat
-NEXT = {
-    "naive": "--recipe faithful",
-    "fastest": "--recipe faithful",
-    "faithful": "python -m quantize.qat, and --checkpoint what it wrote",
-    LEARNED: "--precision dynamic",
-    WEIGHTS_ONLY: "--precision fp16",
-}
 AT_ONCE = 32  # pictures
+Verdicts = dict[str, dict[str, Verdict]]  # by runtime and split
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Pictures for the verdict, and for the training that may follow it."""
+
+    judged: LabelSet
+    training: LabelSet | None
 
 
 def check_integers(args: Namespace) -> None:
-    """What an integer artifact cannot be made without."""
+    """What an integer artifact cannot be made without, and what would be in its way."""
     needs = ("data",) if args.precision == WEIGHTS_ONLY else ("calibration", "data")
     missing = [f"--{name}" for name in needs if getattr(args, name) is None]
     if missing:
@@ -60,20 +59,19 @@ def check_integers(args: Namespace) -> None:
             "are not read), --data, best labelled and of other people, for the verdict",
             fix="one label set with the splits train and val will do for both",
         )
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to the integers; `prepare` may take minutes."""
-
-    name: str
-    prepare: Callable[[], Quantised | None]  # None: weights alone
+    if args.train_data is not None and not args.recover:
+        raise InputError(
+            "--train-data without --recover", expected="the two together",
+            fix="add --recover: it trains where the verdict is no",
+        )  # fmt: skip
+    for ending in ("inconclusive", *(["failed"] if args.keep_failed else [])):
+        refuse_existing(_aside(args.out, ending), args.overwrite)
 
 
 def export_integers(
     form: Format,
     args: Namespace,
-    labels: LabelSet,
+    sets: Sets,
     network: QualityNet,
     source: Manifest,
     deployable: Deployable,
@@ -90,50 +88,14 @@ def export_integers(
         return predict_set(network, source.preprocess, part, "float scores").scores.astype(float)
 
     policy = GuardPolicy(args.max_drop)
-    for attempt in attempts(args, source, deployable, calibration):
+    for attempt in attempts(args, source, deployable, calibration, sets.training):
         found = _build(form, args, attempt, calibration, source, deployable, folder)
-        verdicts, checks = _judge(form, found, before, labels, policy)
+        verdicts, checks = _judge(form, found, before, sets.judged, policy)
         found = found.with_checks(checks)
-        if found.ok:
+        if found.ok or _unjudged(verdicts):
             break
         logger.info("%s: the verdict is no", attempt.name)
-    return _finish(args, found, verdicts, attempt.name)
-
-
-def attempts(
-    args: Namespace, source: Manifest, deployable: Deployable, calibration: Calibration | None
-) -> list[Attempt]:
-    """The ways that are tried, one after the other until the verdict is yes."""
-    if calibration is None:
-        return [Attempt(WEIGHTS_ONLY, lambda: None)]
-    learned = load_integers(args.checkpoint, source, deployable)
-    if learned is not None:
-        return [Attempt(LEARNED, lambda: learned)]
-
-    def by(recipe: str) -> Attempt:
-        return Attempt(
-            recipe,
-            lambda: quantise(
-                deployable.module, deployable.example, calibration.pictures, named(recipe)
-            ),
-        )
-
-    ways = [by(args.recipe)]
-    if args.recover and args.recipe != faithful.__name__:
-        ways.append(by(faithful.__name__))
-    if args.recover and args.train_data is not None:
-        ways.append(Attempt(LEARNED, lambda: _learn(args, deployable)))
-    return ways
-
-
-def _learn(args: Namespace, deployable: Deployable) -> Quantised:
-    """Training that knows about the rounding, in a folder beside --out that can be gone on with."""
-    folder = args.out.with_name(f"{args.out.stem}_qat")
-    labels = read_labels(args.train_data, scored=False)
-    manifest = learn(args.checkpoint, labels, [], folder, Learning(size=args.size))
-    found = load_integers(folder, manifest, deployable)
-    assert found is not None  # that is what it learned
-    return found
+    return _finish(form, args, found, verdicts, attempt.name)
 
 
 def _build(
@@ -167,9 +129,9 @@ def _judge(
     before: Callable[[LabelSet], Floats],
     labels: LabelSet,
     policy: GuardPolicy,
-) -> tuple[dict[str, dict[str, Verdict]], list[Check]]:
-    """Verdicts by runtime and split, and the checks they come to."""
-    verdicts: dict[str, dict[str, Verdict]] = {}
+) -> tuple[Verdicts, list[Check]]:
+    """The verdicts, and the checks they come to."""
+    verdicts: Verdicts = {}
     checks = []
     for name, score in open_judges(form, found.path):
         if isinstance(score, Check):
@@ -198,7 +160,7 @@ def _scores_of(score: Score, manifest: Manifest) -> Callable[[LabelSet], Floats]
 
 def _check(runtime: str, split: str, verdict: Verdict) -> Check:
     return Check(
-        f"verdict on {split or 'all'} in {runtime}",
+        f"verdict on {split} in {runtime}",
         "passed" if verdict.ok else "failed",
         f"{verdict.status}: {verdict.reason}",
         verdict.drop.value if verdict.drop else None,
@@ -207,7 +169,7 @@ def _check(runtime: str, split: str, verdict: Verdict) -> Check:
 
 
 def _finish(
-    args: Namespace, found: Candidate, verdicts: dict[str, dict[str, Verdict]], recipe: str
+    form: Format, args: Namespace, found: Candidate, verdicts: Verdicts, recipe: str
 ) -> cli.Outcome:
     """Write what passed; set what is undecided, or was asked for, aside under another name."""
     lines = [*found.lines, ""]
@@ -217,17 +179,13 @@ def _finish(
     if found.ok:
         manifest = found.write(args.out)
     else:
-        is_open = all(
-            verdict.status in ("pass", "inconclusive")
-            for one in verdicts.values()
-            for verdict in one.values()
-        ) and bool(verdicts)
+        is_open = _statuses(verdicts) <= {"pass", "inconclusive"} and bool(verdicts)
         if is_open or args.keep_failed:
-            ending = "inconclusive" if is_open else "failed"
-            aside = args.out.with_name(f"{args.out.stem}.{ending}{args.out.suffix}")
+            aside = _aside(args.out, "inconclusive" if is_open else "failed")
             found.write(aside)
             lines.append(f"set aside as {aside}")
-        lines.append(f"next: {NEXT[recipe]}" + (", or more pictures" if is_open else ""))
+        advice = _unjudged(verdicts) or stronger(form, recipe)
+        lines.append(f"next: {advice}" + (", or more pictures" if is_open else ""))
     more = {
         "verdicts": {
             name: {split: to_plain(verdict) for split, verdict in one.items()}
@@ -237,3 +195,22 @@ def _finish(
         "set_aside": str(aside) if aside else None,
     }
     return outcome(args.out, manifest, lines, found.ok, more)
+
+
+def _aside(out: Path, ending: str) -> Path:
+    return out.with_name(f"{out.stem}.{ending}{out.suffix}")
+
+
+def _statuses(verdicts: Verdicts) -> set[str]:
+    return {verdict.status for one in verdicts.values() for verdict in one.values()}
+
+
+def _unjudged(verdicts: Verdicts) -> str:
+    """What to do where nothing could be judged, and no recipe helps; empty where it could."""
+    if not verdicts:
+        return "a machine with a runtime for the artifact"
+    for one in verdicts.values():
+        for verdict in one.values():
+            if verdict.status == "unchecked":
+                return f"more labelled pictures, or others: {verdict.reason}"
+    return ""

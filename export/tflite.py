@@ -27,7 +27,7 @@ from quantize.ai_edge import cast_to_fp16, weights_to_int8
 from quantize.convert import to_tflite
 from quantize.flatbuffer import has_outside_buffers
 from quantize.graph import describe, tflite_facts
-from quantize.tflite import integer_tensors, to_integer_tflite
+from quantize.tflite import tensors_of, to_integer_tflite
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ TFLITE = Format(
     finish=_finish,
     inspect=_inspect,
     judges=(Judge("the TFLite runtime", open_scorer),),
-    tensors=lambda body, _: integer_tensors(_bytes(body)),
+    tensors=lambda body, _: tensors_of(_bytes(body)),
     packages=("torch", "timm", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
 )
 

@@ -21,7 +21,14 @@ import numpy as np
 
 from fiqa.contract import PreprocessSpec
 from fiqa.manifest import MANIFEST_FILE, Manifest, ScoreSpec
-from quantize.flatbuffer import input_and_output, read_model, schema, to_bytes, type_name
+from quantize.flatbuffer import (
+    input_and_output,
+    read_model,
+    schema,
+    tensor_name,
+    to_bytes,
+    type_name,
+)
 
 NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -106,7 +113,7 @@ def _input_metadata(spec: PreprocessSpec, tensor: Any) -> _Table:
         f"resampling and rounding: see {MANIFEST_FILE}."
     )
     return {
-        0: _name(tensor),
+        0: tensor_name(tensor),
         1: text,
         2: _dimension_names(tensor),
         3: {0: _Byte(IMAGE), 1: {0: _Byte(color)}},
@@ -117,7 +124,7 @@ def _input_metadata(spec: PreprocessSpec, tensor: Any) -> _Table:
 
 def _output_metadata(score: ScoreSpec, tensor: Any) -> _Table:
     return {
-        0: _name(tensor),
+        0: tensor_name(tensor),
         1: _score_text(score),
         2: _dimension_names(tensor),
         3: {0: _Byte(FEATURE), 1: {}},
@@ -140,10 +147,6 @@ def _version(manifest: Manifest) -> str | None:
     if manifest.parent_sha256:
         parts.append(f"checkpoint {manifest.parent_sha256[:12]}")
     return ", ".join(parts) or None
-
-
-def _name(tensor: Any) -> str:
-    return tensor.name.decode(errors="replace") if tensor.name else ""
 
 
 def _dimension_names(tensor: Any) -> list[str] | None:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from fiqa.errors import InputError, ToolkitError
+from fiqa.errors import InputError, MissingDependencyError, ToolkitError
 
 logger = logging.getLogger(__name__)
 
+OURS = ("fiqa", "train", "quantize", "export", "edge_bench", "android_demo")
 DONE, ANSWER_IS_NO, COULD_NOT_RUN = 0, 1, 2
 UNOPENABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EIO)
 
@@ -62,6 +63,13 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         outcome = work(args)
     except ToolkitError as error:
         return _could_not_run(error, as_json)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", *OURS):
+            raise
+        needed = "what this command needs"
+        missing = MissingDependencyError.of(package, error, needed, "train,export")
+        return _could_not_run(missing, as_json)
     except OSError as error:
         if error.errno not in UNOPENABLE:
             raise

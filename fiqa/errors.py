@@ -69,6 +69,17 @@ class MetricError(ToolkitError):
 class MissingDependencyError(ToolkitError):
     """An optional package that this command needs."""
 
+    @classmethod
+    def of(
+        cls, package: str, error: ImportError, expected: str, extra: str = "export"
+    ) -> MissingDependencyError:
+        """For an import that failed; `extra` brings the package."""
+        return cls(
+            f"{package} cannot be imported: {error}",
+            expected=expected,
+            fix=f"pip install 'fiqa-edge[{extra}]'",
+        )
+
 
 class OutputError(ToolkitError):
     """A result that cannot be written: it exists, the disk is full, the folder is read-only."""

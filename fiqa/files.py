@@ -56,6 +56,21 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
+def check_result_folder(path: Path, overwrite: bool, document: str) -> None:
+    """Fail before the work where this folder may not be written.
+
+    Only a folder of the same command, known by its document, is ever replaced.
+    """
+    refuse_existing(path, overwrite)
+    if path.exists() and not (path / document).is_file():
+        raise OutputError(
+            f"{path} holds no {document}",
+            expected="an earlier result of this command to replace, or a free path",
+            fix="choose another --out",
+        )
+    require_writable(path)
+
+
 def require_writable(path: Path) -> None:
     """Fail before the work, not after it, where `path` could not be written."""
     with _output_errors(path):

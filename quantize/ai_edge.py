@@ -120,9 +120,7 @@ def load_quantiser() -> Any:
             import ai_edge_quantizer.recipe
             import ai_edge_quantizer.recipe_manager
     except ImportError as error:
-        raise MissingDependencyError(
-            f"ai-edge-quantizer cannot be imported: {error}",
-            expected="the quantiser of TFLite models",
-            fix="pip install 'fiqa-edge[export]'",
+        raise MissingDependencyError.of(
+            "ai-edge-quantizer", error, "the quantiser of TFLite models"
         ) from error
     return ai_edge_quantizer

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import InputError
-from fiqa.labels import LabelSet, evenly, read_labels
+from fiqa.labels import LabelSet, evenly, read_labels, side_of
 from fiqa.manifest import DataRecord
 from quantize.deployable import BYTE_CENTRE
 from train.data import PictureBank
 
 PICTURES = 200  # more did not help
 FEWEST = 20
-FINAL = ("test", "test_ood")  # splits that nothing is tuned on
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def calibration_from(labels: LabelSet, spec: PreprocessSpec) -> Calibration:
     if "train" in labels.split_names:
         chosen = labels.select("train")
     else:
-        rows = tuple(row for row in labels.rows if row.split not in FINAL)
+        rows = tuple(row for row in labels.rows if side_of(row.split) != "test")
         chosen = dataclasses.replace(labels, rows=rows)
     if len(chosen) < FEWEST:
         raise InputError(

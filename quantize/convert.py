@@ -21,10 +21,8 @@ def to_tflite(deployable: Deployable) -> bytes:
         try:
             import litert_torch
         except ImportError as error:
-            raise MissingDependencyError(
-                f"litert-torch cannot be imported: {error}",
-                expected="the converter to TFLite",
-                fix="pip install 'fiqa-edge[export]'",
+            raise MissingDependencyError.of(
+                "litert-torch", error, "the converter to TFLite"
             ) from error
         try:
             converted = litert_torch.convert(deployable.module, (deployable.example,))

@@ -22,6 +22,7 @@ import fiqa
 from fiqa.errors import ArtifactError, InputError
 from fiqa.files import writing_folder
 from fiqa.manifest import TensorSpec
+from fiqa.mlpackage import model_file
 from quantize.coremltools_loader import load_coremltools, quiet
 from quantize.deployable import BYTE_CENTRE, INPUT, OUTPUT
 
@@ -37,15 +38,13 @@ def to_mlpackage(
     *,
     precision: Precision = "fp32",
     batch: int = 1,
-    description: str = DESCRIPTION,
-    licence: str = "Apache-2.0",
 ) -> None:
-    """Convert and save a package without manifest.
+    """Convert and save a package without manifest and licence.
 
     module: in evaluation mode; (B, S, S, 3) float r = byte - 128 to (B,) or (B, 1) scores.
     precision: of weights and arithmetic; input and output stay as they are.
     """
-    save_model(to_model(module, size, precision=precision, batch=batch), path, description, licence)
+    save_model(to_model(module, size, precision=precision, batch=batch), path)
 
 
 def to_model(module: nn.Module, size: int, *, precision: Precision = "fp32", batch: int = 1) -> Any:
@@ -80,11 +79,9 @@ def to_model(module: nn.Module, size: int, *, precision: Precision = "fp32", bat
             raise _not_converted(error, logged) from error
 
 
-def save_model(
-    model: Any, path: Path, description: str = DESCRIPTION, licence: str = "Apache-2.0"
-) -> None:
+def save_model(model: Any, path: Path) -> None:
     """Save a coremltools model as a package that names no clock and no person."""
-    model.short_description, model.license = description, licence
+    model.short_description = DESCRIPTION
     model.version = fiqa.__version__
     # The same module is to give the same package tomorrow.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
@@ -96,6 +93,15 @@ def save_model(
         for leftover in package.iterdir():  # a map for ExecuTorch's debugger
             leftover.unlink()
         package.rmdir()
+
+
+def set_licence(package: Path, licence: str) -> None:
+    """Name the licence of the weights where Xcode shows it."""
+    path = model_file(package)
+    model = load_coremltools("coremltools.proto.Model_pb2").Model()
+    model.ParseFromString(path.read_bytes())
+    model.description.metadata.license = licence
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def tensors(size: int) -> tuple[TensorSpec, TensorSpec]:

@@ -75,9 +75,6 @@ def _load() -> Any:
         import onnxscript  # noqa: F401
         import onnxsim
     except ImportError as error:
-        raise MissingDependencyError(
-            f"{error.name or 'onnx'} cannot be imported: {error}",
-            expected="onnx, onnxscript and onnxsim",
-            fix="pip install 'fiqa-edge[export]'",
-        ) from error
+        expected = "onnx, onnxscript and onnxsim"
+        raise MissingDependencyError.of(error.name or "onnx", error, expected) from error
     return onnxsim

@@ -42,11 +42,8 @@ def load_coremltools(module: str = "coremltools") -> ModuleType:
         with quiet():
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"the Python module {error.name!r} is not installed",
-            expected="coremltools, which writes Core ML packages on Linux and macOS",
-            fix="pip install 'fiqa-edge[export]'",
-        ) from error
+        expected = "coremltools, which writes Core ML packages on Linux and macOS"
+        raise MissingDependencyError.of(module, error, expected) from error
 
 
 class _Keeper(logging.Handler):

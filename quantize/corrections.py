@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from quantize.aten import CONV, LINEAR, along, calls, is_call, known_weights, set_weights
-from quantize.gates import THREE, gated
+from quantize.gates import gated
+from quantize.hard_activations import THREE
 from quantize.integer_places import HIGH, PICTURE, Range, Ranges, is_activation, range_of
 from quantize.simulation import TINY, Walk, batches, scores_of
 

@@ -110,6 +110,10 @@ def open_network(checkpoint: Path, size: int | None) -> tuple[QualityNet, Manife
     network, manifest = load_checkpoint(checkpoint)
     if size is None or size == manifest.preprocess.size:
         return network, manifest
+    try:
+        spec = dataclasses.replace(manifest.preprocess, size=size)
+    except ValueError as error:
+        raise InputError(f"--size {size}", expected=str(error), fix="leave --size out") from error
     other = QualityNet(manifest.model, size)
     try:
         other.load_state_dict(network.state_dict())
@@ -118,7 +122,6 @@ def open_network(checkpoint: Path, size: int | None) -> tuple[QualityNet, Manife
             f"{manifest.model} cannot be exported at {size}: its weights are bound to a size",
             expected=f"{manifest.preprocess.size}", fix="leave --size out",
         ) from error  # fmt: skip
-    spec = dataclasses.replace(manifest.preprocess, size=size)
     return other.eval(), dataclasses.replace(manifest, preprocess=spec)
 
 
@@ -163,6 +166,11 @@ def proof_pictures(size: int, batch: int) -> list[Tensor]:
 def _proved(graph: GraphModule, rewrite: Rewrite, pictures: list[Tensor]) -> Step:
     with torch.no_grad():
         before = [graph(one) for one in pictures]
+        if not all(bool(one.isfinite().all()) for one in before):
+            raise InputError(
+                "the checkpoint gives scores that are no numbers", expected="finite weights",
+                fix="train it anew, with a lower rate, or name another --checkpoint",
+            )  # fmt: skip
         done = rewrite(graph)
         tidy(graph)
         after = [graph(one) for one in pictures]

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from quantize.aten import LINEAR, along, is_call, known_weights, set_weights
+from quantize.aten import along, known_weights, set_weights
 from quantize.channel_groups import Group, find_groups, is_depthwise
-from quantize.gates import THREE, gated, swishes
+from quantize.gates import gated, swishes
+from quantize.hard_activations import THREE
 from quantize.rewrites import Done
 from quantize.simulation import Walk, batches
 
@@ -131,5 +132,5 @@ def scale_channels(gm: GraphModule, group: Group, scale: Tensor) -> None:
         set_weights(gm, node, weight * along(scale, weight, 0), bias * scale)
     for node in group.consumers:
         weight, _ = known_weights(gm, node)
-        axis = 0 if is_depthwise(gm, node) and not is_call(node, LINEAR) else 1
+        axis = 0 if is_depthwise(gm, node) else 1
         set_weights(gm, node, weight / along(scale, weight, axis), None)

@@ -112,8 +112,8 @@ def rename_io(model: Any, input_name: str, output_name: str) -> None:
     for index, tensor in enumerate(graph.tensors):
         if index in names:
             tensor.name = names[index]
-        elif _text(tensor.name) in names.values():  # ranges are kept by name: none twice
-            tensor.name = f"{_text(tensor.name)}_{index}"
+        elif tensor_name(tensor) in names.values():  # ranges are kept by name: none twice
+            tensor.name = f"{tensor_name(tensor)}_{index}"
     for signature in model.signatureDefs or []:
         if signature.subgraphIndex == 0:
             for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
@@ -129,8 +129,7 @@ def op_name(model: Any, operator: Any) -> str:
 
 
 def tensor_name(tensor: Any) -> str:
-    """Flatbuffers give bytes, the object API text."""
-    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+    return _text(tensor.name)
 
 
 def type_name(tensor: Any) -> str:
@@ -243,6 +242,7 @@ def _plain(values: Any) -> list[int]:
 
 
 def _text(name: bytes | str | None) -> str:
+    """Flatbuffers give bytes, the object API text."""
     return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
 
 
@@ -250,10 +250,8 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingDependencyError(
-            f"the Python module {name!r} cannot be imported: {error}",
-            expected="ai-edge-litert and flatbuffers, which read and write .tflite files",
-            fix="pip install 'fiqa-edge[export]'",
+        raise MissingDependencyError.of(
+            name, error, "ai-edge-litert and flatbuffers, which read and write .tflite files"
         ) from error
 
 

@@ -24,10 +24,8 @@ from quantize.aten import (
     is_call,
     replace,
 )
+from quantize.hard_activations import THREE
 from quantize.integer_places import CLAMP, is_activation
-from quantize.rewrites import Done
-
-THREE = 3.0  # hard-swish is zero below -3
 
 
 def swishes(gm: GraphModule) -> list[tuple[Node, Node, Node]]:
@@ -49,9 +47,9 @@ def gated(gm: GraphModule) -> list[tuple[Node, Node, Node]]:
     return [one for one in swishes(gm) if is_call(one[1], CONV)]
 
 
-def insert_gates(gm: GraphModule, places: Collection[int]) -> Done:
-    """Give hard-swishes a gate of their own, by their places in `swishes`."""
-    done, found = 0, swishes(gm)
+def insert_gates(gm: GraphModule, places: Collection[int]) -> tuple[int, ...]:
+    """Give hard-swishes a gate of their own, by their places in `swishes`; which took one."""
+    done, found = [], swishes(gm)
     for place in places:
         x, moved, _ = found[place]
         width = _channels(gm, x)
@@ -63,9 +61,8 @@ def insert_gates(gm: GraphModule, places: Collection[int]) -> Done:
             gm, moved, CONV, x, weight, bias, [1, 1], [0, 0], [1, 1], len(width)
         )  # fmt: skip
         replace(moved, gate)
-        done += 1
-    left = () if done == len(places) else (f"{len(places) - done} of unknown width",)
-    return Done(done, left)
+        done.append(place)
+    return tuple(done)
 
 
 def _channels(gm: GraphModule, x: Node) -> Tensor | None:

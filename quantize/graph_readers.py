@@ -148,11 +148,7 @@ def _load_onnx(data: bytes) -> Any:
         import onnx
         from onnx import inliner, shape_inference
     except ImportError as error:
-        raise MissingDependencyError(
-            "the Python module 'onnx' is not installed",
-            expected="onnx, which reads .onnx files",
-            fix="pip install 'fiqa-edge[export]'",
-        ) from error
+        raise MissingDependencyError.of("onnx", error, "onnx, which reads .onnx files") from error
     try:
         model = onnx.load_model_from_string(data)
         if model.functions:

@@ -28,7 +28,7 @@ from quantize.aten import (
 from quantize.rewrites import Done
 
 HARD_SWISH, HARD_SIGMOID = aten.hardswish.default, aten.hardsigmoid.default
-SIX, THREE = 6.0, 3.0
+SIX, THREE = 6.0, 3.0  # hard-swish is x * relu6(x + 3) / 6, and zero below -3
 
 _SCALES_WITH_INPUT = (
     aten.relu.default, aten.mean.dim, aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default,

@@ -115,7 +115,7 @@ def _rebuilt(
     gates = places.gates_at
     if not set(gates) <= set(range(len(swishes(deployable.module)))):
         raise _misfit(path, f"gates at {list(gates)}")
-    graph = prepared(deployable.module, gates)
+    graph, _ = prepared(deployable.module, gates)
     layers, stored = calls(graph, CONV, LINEAR), stored_nodes(graph)
     wanted: dict[str, tuple[int, ...]] = {"ranges": (len(stored), 2)}
     for number, node in enumerate(layers):

@@ -101,11 +101,6 @@ def program_facts(package: Path) -> ProgramFacts:
     )
 
 
-def op_counts(package: Path) -> dict[str, int]:
-    """Kinds of operation and how often they occur, constants left out."""
-    return program_facts(package).operations
-
-
 def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
     """`count` unsigned numbers of `bits` bits each, the least significant bits first."""
     stream = np.unpackbits(packed, bitorder="little")[: count * bits].reshape(count, bits)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from fiqa.errors import MissingDependencyError
 from quantize.convert_onnx import to_onnx
 from quantize.deployable import INPUT, Deployable
 from quantize.integer_places import LOW
@@ -28,9 +30,8 @@ from quantize.simulation import few
 def to_qdq_onnx(deployable: Deployable, quantised: Quantised, pictures: Tensor) -> bytes:
     """8-bit activations and weights between quantisers; the picture stays float."""
     data = to_onnx(dataclasses.replace(deployable, module=quantised.module))
+    quantization = load_onnxruntime("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as name, muted():
-        from onnxruntime import quantization
-
         source, out = Path(name) / "float.onnx", Path(name) / "qdq.onnx"
         source.write_bytes(data)
         quantization.quantize_static(
@@ -46,8 +47,7 @@ def to_qdq_onnx(deployable: Deployable, quantised: Quantised, pictures: Tensor) 
 
 def _overrides(data: bytes, quantised: Quantised, pictures: Tensor) -> dict[str, Any]:
     """Our ranges, in the words of onnxruntime's quantiser."""
-    from onnxruntime import quantization
-
+    quantization = load_onnxruntime("onnxruntime.quantization")
     shown = few(pictures, LOOKS).float()
     ranges = recognise(_tensor_values(data, shown.numpy()), quantised, shown, {})
     return {
@@ -65,8 +65,8 @@ def _overrides(data: bytes, quantised: Quantised, pictures: Tensor) -> dict[str,
 def _tensor_values(data: bytes, shown: np.ndarray) -> dict[str, Values]:
     """Values of everything that the file's operators compute."""
     import onnx
-    import onnxruntime
 
+    onnxruntime = load_onnxruntime()
     model = onnx.load_from_string(data)
     names = [name for node in model.graph.node for name in node.output]
     del model.graph.output[:]
@@ -82,6 +82,17 @@ def _tensor_values(data: bytes, shown: np.ndarray) -> dict[str, Values]:
             if value.dtype == np.float32:
                 found.setdefault(name, []).append(value[:1])
     return found
+
+
+def load_onnxruntime(module: str = "onnxruntime") -> Any:
+    """onnxruntime, or a module inside it."""
+    try:
+        with muted():
+            return import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError.of(
+            "onnxruntime", error, "the runtime and quantiser of ONNX models"
+        ) from error
 
 
 class _Reader:

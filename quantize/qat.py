@@ -33,7 +33,7 @@ from quantize.qat_task import IntegerTask
 from quantize.recipes import RECIPES, faithful, named, quantise
 from train.loop import Fitting, LoopConfig, fit
 from train.stages import LABELS
-from train.training_run import claim_folder, split_sources
+from train.training_run import claim_folder, is_begun, split_sources
 
 logger = logging.getLogger(__name__)
 
@@ -93,19 +93,13 @@ def learn(
     overwrite: bool = False,
 ) -> Manifest:
     """Learn integers, or go on learning them, and write the checkpoint that holds them."""
+    network, source = open_network(checkpoint, plan.size)
     sources, validation = split_sources(labels, others)
-    records = [one.record("train") for one in sources.values()]
-    records += [one.record(name) for name, one in validation.items()]
-    facts: dict[str, Any] = {
-        "from_sha256": read_manifest(checkpoint).sha256,
-        **to_plain(plan),
-        "data": to_plain(records),
-    }
-    claim_folder(out, facts, overwrite)
+    facts = _facts(checkpoint, plan, sources, validation)
+    claim_folder(out, facts, overwrite, (checkpoint, *(one.root for one in (labels, *others))))
     if (out / SIDECAR).exists():
         logger.info("%s is finished already", out)
         return read_manifest(out)
-    network, source = open_network(checkpoint, plan.size)
     deployable = make_deployable(network, source.preprocess)
     seen = calibration_from(sources[LABELS], deployable.spec).pictures
     start = quantise(deployable.module, deployable.example, seen, named(plan.recipe))
@@ -114,7 +108,31 @@ def learn(
     result = fit(learner, [lambda _: task], LoopConfig(out, plan.seed, device))
     learner.load_state_dict(result.tensors)
     facts |= {"size": deployable.spec.size, "agreement": result.metrics}
+    if not result.is_first:
+        return dataclasses.replace(source, recipe=source.recipe | {NOTE: facts})
     return save_integers(out, checkpoint, learner.cpu().quantised(), facts)
+
+
+def check_learning(checkpoint: Path, labels: LabelSet, out: Path, plan: Learning) -> None:
+    """The refusals of `learn`, for those who will start it later."""
+    sources, validation = split_sources(labels, [])
+    is_begun(out, _facts(checkpoint, plan, sources, validation))
+
+
+def _facts(
+    checkpoint: Path,
+    plan: Learning,
+    sources: dict[str, LabelSet],
+    validation: dict[str, LabelSet],
+) -> dict[str, Any]:
+    """What tells a run from others."""
+    records = [one.record("train") for one in sources.values()]
+    records += [one.record(name) for name, one in validation.items()]
+    return {
+        "from_sha256": read_manifest(checkpoint).sha256,
+        **to_plain(plan),
+        "data": to_plain(records),
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Named ways to quantise a graph: which remedies, in which order. Each can be left out.
 
-The graph that comes out computes the same in float, but for the corrections; its ranges and
-weights are ready for the integers.
+The graph that comes out has weights on the grid of the integers where they are rounded together,
+and ranges for every stored value; but for that rounding and the corrections it computes the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from quantize.simulation import Walk, scores_of
 
 @dataclass(frozen=True)
 class QuantRecipe:
-    """The remedies, all exact in float but the corrections and cuts."""
+    """The remedies; gates, centring and equalisation are exact in float."""
 
     name: str
     gates: int | None = None  # of the hard-swishes whose channels differ, from the first; None: all
@@ -86,12 +86,15 @@ def named(name: str) -> QuantRecipe:
     return RECIPES[name]()
 
 
-def prepared(module: GraphModule, gates: Collection[int]) -> GraphModule:
-    """A copy with gates at these hard-swishes; it computes the same."""
+def prepared(module: GraphModule, gates: Collection[int]) -> tuple[GraphModule, tuple[int, ...]]:
+    """A copy with gates at those of these hard-swishes that take one, and which they are.
+
+    It computes the same.
+    """
     graph = copy.deepcopy(module)
-    insert_gates(graph, gates)
+    inserted = insert_gates(graph, gates)
     tidy(graph)
-    return graph
+    return graph, inserted
 
 
 def quantise(
@@ -103,8 +106,7 @@ def quantise(
     """
     wanted = scores_of(module, pictures)
     extents = channel_extents(module, pictures)
-    gates = unequal_swishes(module, extents)[: recipe.gates]
-    graph = prepared(module, gates)
+    graph, gates = prepared(module, unequal_swishes(module, extents)[: recipe.gates])
     if recipe.centre:
         centre(graph, extents, example)
         tidy(graph)

@@ -131,8 +131,9 @@ def fold_normalisation(gm: GraphModule) -> Done:
     """
     shift_node, scale_node = _normalisation(gm)
     convolutions = [_behind_pad(user) for user in scale_node.users]
-    if not all(is_call(conv, CONV) for conv in convolutions):
-        return Done(0, (f"{convolutions[0].name} comes before the first convolution",))
+    others = [node for node in convolutions if not is_call(node, CONV)]
+    if others:
+        return Done(0, (f"{others[0].name} comes before the first convolution",))
     scale, shift = (_vector(gm, node) for node in (scale_node, shift_node))
     is_padded = any(
         conv not in scale_node.users or any(_pair(argument(conv, 4, 0))) for conv in convolutions
@@ -150,7 +151,7 @@ def fold_normalisation(gm: GraphModule) -> Done:
 
 
 def _normalisation(gm: GraphModule) -> tuple[Node, Node]:
-    """(the subtraction, the multiplication) that `Deployed` puts first."""
+    """(the subtraction, the multiplication) that `_Deployed` puts first."""
     picture = next(node for node in gm.graph.nodes if node.op == "placeholder")
     shift = next(iter(next(iter(picture.users)).users))
     return shift, next(iter(shift.users))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 from torch import Tensor
 
 from fiqa import cli
-from fiqa.files import refuse_existing, write_bytes, write_json, writing_folder
+from fiqa.errors import InputError
+from fiqa.files import check_result_folder, write_bytes, write_json, writing_folder
 from fiqa.labels import LabelSet, read_labels
 from fiqa.progress import track
 from fiqa.records import to_plain
@@ -32,8 +33,7 @@ from quantize.guard import GuardPolicy, Verdict, decide
 from quantize.integer_places import PICTURE
 from quantize.recipes import Quantised, QuantRecipe, faithful, fastest, naive, quantise
 from quantize.simulation import Walk, few, scores_of
-from quantize.verify import JUDGED_FIRST
-from train.evaluation import choose_splits
+from train.evaluation import judged_splits
 
 REMEDIES: dict[str, dict[str, Any]] = {
     "gates": {"gates": 0},
@@ -43,7 +43,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "joint rounding": {"round_together": False},
     "corrections": {"correct": False},
 }
-SCHEMA = 1
+SCHEMA, DOCUMENT = 1, "sensitivity.json"
 LOOKS = 48  # pictures for what is rounded alone
 SHOWN = 20  # rows of the table and the plot
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--checkpoint", type=Path, required=True, help="folder of a trained or imported network")
     add("--calibration", type=Path, required=True, help="pictures for the ranges, labels unread")
     add("--data", type=Path, required=True, help="labelled set for what is lost")
-    add("--most", type=int, default=2000, help="pictures of a split (%(default)s)")
+    add("--most", type=int, default=2000, help="pictures of a split, 0: all (%(default)s)")
     add("--size", type=int, help="side of the pictures in pixels (default: the checkpoint's)")
     add("--out", type=Path, required=True, help="folder to write")
     add("--overwrite", action="store_true", help="replace --out if it exists")
@@ -92,15 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Namespace) -> cli.Outcome:
-    refuse_existing(args.out, args.overwrite)
+    from train.plots import draw_bars  # first, for it may be missing
+
+    if args.most < 0:
+        raise InputError(f"--most {args.most}", expected="a number of pictures, or 0 for all")
+    check_result_folder(args.out, args.overwrite, DOCUMENT)
     labels = read_labels(args.data)
     network, source = open_network(args.checkpoint, args.size)
     deployable = make_deployable(network, source.preprocess)
     pictures = read_calibration(args.calibration, deployable.spec).pictures
-    first = [name for name in JUDGED_FIRST if name in labels.split_names]
     shown = {
-        name: (part := spread(whole, args.most), read_pictures(part, deployable.spec))
-        for name, whole in choose_splits(labels, first or None).items()
+        name: (part := spread(whole, args.most or len(whole)), read_pictures(part, deployable.spec))
+        for name, whole in judged_splits(labels).items()
     }
     before = {name: scores_of(deployable.module, seen) for name, (_, seen) in shown.items()}
     remedies, kept = [], None
@@ -113,7 +116,7 @@ def _run(args: Namespace) -> cli.Outcome:
         SCHEMA, source.sha256, source.model, deployable.spec.size, len(pictures), tuple(remedies),
         tuple(places_of(kept, pictures)),
     )  # fmt: skip
-    return _write(args.out, sensitivity)
+    return _write(args.out, sensitivity, draw_bars)
 
 
 def variants() -> dict[str, QuantRecipe]:
@@ -189,11 +192,9 @@ def _markdown(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def _write(out: Path, found: Sensitivity) -> cli.Outcome:
-    from train.plots import draw_bars
-
+def _write(out: Path, found: Sensitivity, draw_bars: Callable[..., None]) -> cli.Outcome:
     with writing_folder(out) as folder:
-        write_json(folder / "sensitivity.json", to_plain(found))
+        write_json(folder / DOCUMENT, to_plain(found))
         text = f"{table_of(found)}\n{places_table(found)}"
         write_bytes(folder / "sensitivity.md", text.encode())
         bars = [(f"{one.name} ({one.kind})", one.shift) for one in found.places[:SHOWN]]

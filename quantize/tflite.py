@@ -52,7 +52,7 @@ def tensor_ranges(float_file: bytes, quantised: Quantised, pictures: Tensor) -> 
     return found
 
 
-def integer_tensors(data: bytes) -> tuple[TensorSpec, TensorSpec]:
+def tensors_of(data: bytes) -> tuple[TensorSpec, TensorSpec]:
     """Input and output of the file as it was written."""
     model = read_model(data)
     source, score = (model.subgraphs[0].tensors[index] for index in input_and_output(model))

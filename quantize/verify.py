@@ -25,9 +25,7 @@ from fiqa.score import read_spec
 from fiqa.vectors import Floats
 from quantize.guard import GuardPolicy, Verdict, decide
 from train.any_model import AnyModel, open_model
-from train.evaluation import choose_splits
-
-JUDGED_FIRST = ("val", "val_ood")  # test splits are for the final figure
+from train.evaluation import judged_splits
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,11 +69,9 @@ def judge(
     splits: Sequence[str] | None = None,
 ) -> dict[str, Verdict]:
     """A verdict a split, by name, from what gives the scores of a set before and after."""
-    first = [name for name in JUDGED_FIRST if name in labels.split_names]
-    parts = choose_splits(labels, splits or first or None)
     return {
         name: decide(before(part), after(part), _scores(part), part.identities, policy)
-        for name, part in parts.items()
+        for name, part in judged_splits(labels, splits).items()
     }
 
 

@@ -80,6 +80,13 @@ def test_the_base_asks_for_numpy_and_pillow_alone() -> None:
     assert names == {"numpy", "pillow"}
 
 
+def test_the_extra_that_exports_brings_what_its_commands_take_from_train() -> None:
+    names = {
+        Requirement(text).name for text in PROJECT["project"]["optional-dependencies"]["export"]
+    }
+    assert names >= {"matplotlib", "opencv-python-headless", "tensorboard"}
+
+
 def test_the_version_is_the_same_in_both_places() -> None:
     assert fiqa.__version__ == PROJECT["project"]["version"]
 

@@ -30,10 +30,10 @@ from fiqa.records import check_schema, from_plain, read_json, to_plain
 from fiqa.vectors import Floats
 from train import fit_student
 from train.any_model import open_model
+from train.evaluation import VALIDATION
 from train.network import QualityNet, cost_of
 from train.self_train import Step, run_step
 from train.stages import RECIPES
-from train.training_run import VALIDATION
 
 SCHEMA = 1
 DOCUMENT, TABLE, PICTURE = "ablation.json", "ablation.md", "ablation.png"

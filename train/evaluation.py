@@ -25,6 +25,7 @@ from train.figures import LEVEL, Estimate, Units, advantage, agreement, units_of
 from train.recorded_steps import Kinds
 
 SCHEMA = 1
+VALIDATION = ("val", "val_ood")
 WHOLE = "all"  # the split's name where a set has none
 CLEAN = "(none)"  # pictures whose steps are recorded as none
 LABEL_EDGES = (0.2, 0.4, 0.6, 0.8)
@@ -142,6 +143,12 @@ def choose_splits(labels: LabelSet, asked: Sequence[str] | None) -> dict[str, La
             fix="name another --data, or ask for it: --split train",
         )
     return {name: labels.select(name) for name in kept}
+
+
+def judged_splits(labels: LabelSet, asked: Sequence[str] | None = None) -> dict[str, LabelSet]:
+    """The same for a choice: val and val_ood where the set has them; tests are for the end."""
+    first = [name for name in VALIDATION if name in labels.split_names]
+    return choose_splits(labels, asked or first or None)
 
 
 def evaluate_split(scored: Scored) -> SplitEvaluation:

@@ -128,7 +128,7 @@ def _claim(args: Namespace, facts: dict[str, Any], fitting: LabelSet) -> Mapping
         claim_folder(args.out, facts, overwrite=False)
         return _read_mapping(args.out / MAPPING)
     mapping = fit_mapping(TeacherScores(args.teacher, args.device), fitting)
-    claim_folder(args.out, facts, args.overwrite)
+    claim_folder(args.out, facts, args.overwrite, (args.teacher, args.data, args.fit))
     write_json(args.out / MAPPING, to_plain(mapping))
     return mapping
 

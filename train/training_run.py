@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fiqa.records import read_json, to_plain
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.data import DEFAULT_CACHE_BYTES
 from train.distributed import pick_device, place
+from train.evaluation import VALIDATION
 from train.figures import agreement
 from train.loop import LoopConfig, fit
 from train.network import QualityNet
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 DRAWN_SPLITS = {"train": 0.9, "val": 0.1}  # where a label set names none
-VALIDATION = ("val", "val_ood")
 MEASURED = ("score", "srcc", "plcc")
 
 
@@ -110,8 +110,10 @@ def train_checkpoint(
     spec = PreprocessSpec(size=stages[-1].size)
     records = [labels.record("train") for labels in sources.values()]
     records += [labels.record(name) for name, labels in validation.items()]
+    reads = [one.root for one in (*sources.values(), *validation.values())]
+    reads += [teacher] if teacher else []
     claim_folder(
-        args.out, {"model": network.name, **facts, "data": to_plain(records)}, args.overwrite
+        args.out, {"model": network.name, **facts, "data": to_plain(records)}, args.overwrite, reads
     )
     if (args.out / SIDECAR).exists():
         logger.info("%s is finished already", args.out)
@@ -157,8 +159,14 @@ def measure(
     return tuple(found)
 
 
-def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
-    """Make the run's folder, or recognise it as the same run, begun before."""
+def claim_folder(
+    folder: Path, facts: dict[str, Any], overwrite: bool, reads: Iterable[Path] = ()
+) -> None:
+    """Make the run's folder, or recognise it as the same run, begun before.
+
+    `reads` are what the run needs and would lose with the folder: they may not lie in it.
+    """
+    _refuse_inside(folder, reads)
     if overwrite and folder.exists():
         if not (folder / RUN).exists():
             raise OutputError(
@@ -166,7 +174,13 @@ def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
                 fix="choose another --out",
             )  # fmt: skip
         shutil.rmtree(folder)
-    plain = json.loads(json.dumps(facts))  # as it will be read back
+    if not is_begun(folder, facts):
+        write_json(folder / RUN, _as_read_back(facts))
+
+
+def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
+    """Whether the folder holds this very run; OutputError where it holds anything else."""
+    plain = _as_read_back(facts)
     if (folder / RUN).exists():
         before = read_json(folder / RUN)
         known = before if isinstance(before, dict) else {}
@@ -177,13 +191,27 @@ def claim_folder(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
                 expected="the same command as before, or a free folder",
                 fix="add --overwrite, or choose another --out",
             )
-        return
+        return True
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(
             f"{folder} exists and is no run of ours", expected="a free folder",
             fix="choose another --out",
         )  # fmt: skip
-    write_json(folder / RUN, plain)
+    return False
+
+
+def _as_read_back(facts: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(facts))
+
+
+def _refuse_inside(folder: Path, reads: Iterable[Path]) -> None:
+    for path in reads:
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{path}, which this run reads, lies in {folder}, which it writes",
+                expected="a folder of its own for the run",
+                fix="choose another --out",
+            )
 
 
 def outcome(folder: Path, manifest: Manifest) -> Outcome:

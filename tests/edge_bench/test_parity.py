@@ -19,7 +19,7 @@ from fiqa.manifest import Manifest, write_artifact  # noqa: E402
 from quantize.convert import to_tflite  # noqa: E402
 from quantize.deployable import BYTE_CENTRE, Deployable, make_deployable  # noqa: E402
 from quantize.recipes import faithful, quantise  # noqa: E402
-from quantize.tflite import integer_tensors, to_integer_tflite  # noqa: E402
+from quantize.tflite import tensors_of, to_integer_tflite  # noqa: E402
 from tests.doubles import arm_root  # noqa: E402
 from tests.doubles.lively_networks import make_lively, pictures  # noqa: E402
 from train.network import QualityNet  # noqa: E402
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(path: Path, body: bytes, deployable: Deployable) -> Path:
-    picture, score = integer_tensors(body)
+    picture, score = tensors_of(body)
     manifest = Manifest(
         kind="tflite", model="lively", sha256="", preprocess=deployable.spec,
         inputs=(picture,), outputs=(score,),

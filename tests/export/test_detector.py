@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,24 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
     (tmp_path / "other.onnx").write_bytes(onnx_body())
     assert detector.main([str(tmp_path / "other.onnx"), "--out", str(tmp_path / "d.tflite")]) == 2
+    assert not (tmp_path / "d.tflite").exists()
+
+
+def test_another_network_with_the_same_outputs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
+    from export import detector
+
+    def tensor(name: str) -> Any:
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+
+    names = [f"{kind}_{stride}" for kind in detector.HEADS for stride in detector.STRIDES]
+    nodes = [onnx.helper.make_node("Relu", ["image"], [name]) for name in names]
+    graph = onnx.helper.make_graph(nodes, "g", [tensor("image")], [tensor(n) for n in names])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
+    assert detector.main([str(tmp_path / "other.onnx"), "--out", str(tmp_path / "d.tflite")]) == 2
+    assert "YuNet as published" in capsys.readouterr().err
     assert not (tmp_path / "d.tflite").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from export.parity import extremes, parity_pictures, reference_scores  # noqa: E
 from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.errors import MissingDependencyError  # noqa: E402
 from fiqa.labels import read_labels  # noqa: E402
-from fiqa.manifest import read_manifest  # noqa: E402
+from fiqa.manifest import read_manifest, update_manifest  # noqa: E402
 from fiqa.runtime import Scorer  # noqa: E402
+from quantize.coremltools_loader import load_coremltools  # noqa: E402
 from quantize.deployable import make_deployable  # noqa: E402
 from quantize.flatbuffer import has_outside_buffers, to_bytes  # noqa: E402
 from quantize.mil_executor import MilProgram  # noqa: E402
@@ -88,9 +90,14 @@ def test_mobilenets_have_no_transpose_and_one_partition(
 def test_package_is_proved_by_the_executor_and_core_ml_stays_unchecked_elsewhere(
     checkpoint: Path, tmp_path: Path, ready: None
 ) -> None:
-    out = tmp_path / "student.mlpackage"
-    assert run(coreml, checkpoint, out) == 0
-    network, source = load_checkpoint(checkpoint)
+    out, foreign = tmp_path / "student.mlpackage", tmp_path / "foreign"
+    shutil.copytree(checkpoint, foreign)
+    manifest = dataclasses.replace(read_manifest(foreign), licence="not stated")
+    update_manifest(foreign, manifest)
+    assert run(coreml, foreign, out) == 0
+    models = load_coremltools("coremltools.models")
+    assert models.MLModel(str(out), skip_model_load=True).license == "not stated"
+    network, source = load_checkpoint(foreign)
     pictures = parity_pictures(None, SPEC)
     difference = MilProgram.load(out).run(pictures) - reference_scores(network, SPEC, pictures)
     assert np.abs(difference).max() <= 1e-5

@@ -12,7 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("litert_torch", reason="needs the extra `export`")
 
-from export import integers, tflite  # noqa: E402
+from export import exporter, integers, onnx, tflite  # noqa: E402
+from export.attempts import LEARNED, stronger  # noqa: E402
 from fiqa.manifest import read_manifest  # noqa: E402
 from fiqa.runtime import Scorer  # noqa: E402
 from quantize.guard import GuardPolicy, Verdict  # noqa: E402
@@ -68,7 +69,8 @@ def test_what_does_not_pass_does_not_get_the_name(
     assert [one.name for one in tmp_path.iterdir()] == ([aside] if aside else [])
     said = capsys.readouterr().out
     assert "because" in said
-    assert "next: --precision fp16" in said
+    wanted = "more labelled pictures, or others: because"
+    assert f"next: {wanted if status == 'unchecked' else '--precision fp16'}" in said
 
 
 def test_recover_goes_on_with_the_faithful_recipe(
@@ -104,3 +106,67 @@ def test_too_few_pictures_to_calibrate_with_are_refused(
     sets = ("--calibration", str(few), "--data", str(few))
     assert run(checkpoint, tmp_path / "small.tflite", "--precision", "int8", *sets) == 2
     assert "20 or more" in capsys.readouterr().err
+
+
+def test_recover_stops_where_nothing_could_be_judged(
+    checkpoint: Path, faces: Path, tmp_path: Path, converted: bytes,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    judged = []
+
+    def judge(*_: object) -> dict[str, Verdict]:
+        judged.append(1)
+        return {"val": Verdict("unchecked", "12 are too few", GuardPolicy(), "labels", 12, 0)}
+
+    monkeypatch.setattr(integers, "judge", judge)
+    monkeypatch.setattr(tflite, "to_integer_tflite", lambda *_: converted)
+    more = ("--precision", "int8", "--recipe", "fastest", "--recover")
+    sets = ("--calibration", str(faces), "--data", str(faces))
+    assert run(checkpoint, tmp_path / "small.tflite", *more, *sets) == 1
+    assert len(judged) == 1
+    assert "next: more labelled pictures, or others: 12 are too few" in capsys.readouterr().out
+
+
+def test_judging_tells_its_time_and_leaves_the_document_alone(
+    checkpoint: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "small.tflite")]
+    arguments += ["--precision", "dynamic", "--data", str(faces), "--max-drop", "0.5", "--json"]
+    assert tflite.main(arguments) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["status"] == "done"
+    assert "judging in the TFLite runtime" in said.err
+    assert "integer scores" in said.err
+    assert "XNNPACK" not in said.err
+
+
+def test_what_is_advised_is_what_the_format_has() -> None:
+    assert stronger(onnx.ONNX, LEARNED) == "--precision fp16"
+    assert stronger(tflite.TFLITE, LEARNED) == "--precision dynamic"
+    assert stronger(onnx.ONNX, "naive") == "--recipe faithful"
+
+
+@pytest.mark.parametrize(
+    ("flags", "taken", "says"),
+    [
+        (("--train-data", "{faces}"), None, "add --recover"),
+        (("--recover", "--train-data", "none"), None, "none"),
+        (("--recover", "--train-data", "{faces}"), "small_qat", "move {out}/small_qat away"),
+        ((), "small.inconclusive.tflite", "small.inconclusive.tflite exists"),
+        (("--keep-failed",), "small.failed.tflite", "small.failed.tflite exists"),
+    ],
+)
+def test_what_would_be_in_the_way_later_is_told_before_the_work(
+    flags: tuple[str, ...], taken: str | None, says: str, checkpoint: Path, faces: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(exporter, "open_network", None)  # that would be work
+    if taken is not None:
+        (tmp_path / taken).mkdir()
+        (tmp_path / taken / "run.json").write_text("{}")
+    named = {"faces": faces, "out": tmp_path}
+    more = [one.format(**named) for one in flags]
+    more += ["--overwrite"] if taken == "small_qat" else []
+    sets = ("--calibration", str(faces), "--data", str(faces))
+    assert run(checkpoint, tmp_path / "small.tflite", "--precision", "int8", *sets, *more) == 2
+    assert says.format(**named) in capsys.readouterr().err

@@ -67,6 +67,17 @@ def test_an_error_of_the_system_that_is_our_own_mistake_stays_loud() -> None:
         command(fails)
 
 
+def test_a_package_that_is_missing_is_named_with_its_extra_and_our_own_stays_loud(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(lambda args: importlib.import_module("no_such_package.inside")) == 2
+    said = capsys.readouterr().err
+    assert "no_such_package cannot be imported" in said
+    assert "pip install 'fiqa-edge[train,export]'" in said
+    with pytest.raises(ModuleNotFoundError):
+        command(lambda args: importlib.import_module("fiqa.no_such_module"))
+
+
 def test_error_says_found_expected_and_what_to_type() -> None:
     text = str(ToolkitError("found", expected="wanted", fix="type this"))
     assert text == "found\n  expected: wanted\n  try: type this"

@@ -16,11 +16,11 @@ import fiqa
 from fiqa.contract import PreprocessSpec
 from fiqa.errors import ArtifactError, InputError, MissingDependencyError
 from fiqa.manifest import Manifest, read_manifest, write_artifact
-from quantize.convert_coreml import tensors, to_mlpackage
+from quantize.convert_coreml import set_licence, tensors, to_mlpackage
 from quantize.coremltools_loader import load_coremltools
 from quantize.deployable import make_deployable
 from quantize.mil_executor import MilProgram
-from quantize.mil_program import op_counts, program_facts
+from quantize.mil_program import program_facts
 from tests.doubles.lively_networks import extremes, make_lively, pictures
 from train.network import QualityNet
 
@@ -92,8 +92,11 @@ def test_package_takes_a_picture_and_gives_one_float32_score(half: Path) -> None
 
 
 def test_metadata_names_licence_and_version_but_no_clock(half: Path) -> None:
-    metadata = description(half).description.metadata
-    assert metadata.license == "Apache-2.0"
+    assert description(half).description.metadata.license == ""
+    for licence in ("CC-BY-4.0", "not stated"):
+        set_licence(half, licence)
+        metadata = description(half).description.metadata
+        assert metadata.license == licence
     assert metadata.versionString == fiqa.__version__
     assert "quality" in metadata.shortDescription
     assert metadata.author == ""
@@ -211,4 +214,4 @@ def test_every_student_is_proved_in_both_precisions(
     assert np.abs(got - want).mean() < rounding
     np.testing.assert_allclose(got, scores_of(round_weights(module), faces), atol=1e-5)
     if name != "edgenext_xx_small":
-        assert "transpose" not in op_counts(tmp_path / "32.mlpackage")
+        assert "transpose" not in program_facts(tmp_path / "32.mlpackage").operations

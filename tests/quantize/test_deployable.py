@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from torch import Tensor, nn  # noqa: E402
 from torch.fx import GraphModule  # noqa: E402
 
 from fiqa.contract import PreprocessSpec  # noqa: E402
+from fiqa.errors import InputError  # noqa: E402
 from quantize import deployable  # noqa: E402
 from quantize.aten import aten, calls  # noqa: E402
 from quantize.deployable import (  # noqa: E402
     PROOF_BOUND,
     RewriteError,
     make_deployable,
+    open_network,
     proof_pictures,
     trace,
 )
@@ -32,6 +35,7 @@ from quantize.rewrites import (  # noqa: E402
     rewrite_global_pool,
     rewrite_normalize,
 )
+from tests.doubles.checkpoints import save_network  # noqa: E402
 from tests.doubles.lively_networks import make_lively  # noqa: E402
 from tests.doubles.lively_networks import pictures as pictures_of  # noqa: E402
 from train.network import QualityNet  # noqa: E402
@@ -242,3 +246,34 @@ def test_a_rewrite_that_moves_scores_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(deployable, "REWRITES", (careless,))
     with pytest.raises(RewriteError, match="careless moved a score"):
         make_deployable(make_lively(QualityNet(NETWORKS[0], SIZE), SIZE), PreprocessSpec(size=SIZE))
+
+
+@pytest.mark.parametrize("size", [4, 0, -3])
+def test_a_size_that_no_picture_can_have_is_refused(size: int, tmp_path: Path) -> None:
+    network = QualityNet(NETWORKS[1], SIZE)
+    folder = save_network(tmp_path / "run", network, PreprocessSpec(size=SIZE))
+    with pytest.raises(InputError, match=rf"--size {size}"):
+        open_network(folder, size)
+
+
+def test_weights_that_are_no_numbers_are_not_blamed_on_a_rewrite() -> None:
+    network = QualityNet(NETWORKS[1], SIZE)
+    next(network.head.parameters()).data.fill_(float("nan"))
+    with pytest.raises(InputError, match="scores that are no numbers"):
+        make_deployable(network, PreprocessSpec(size=SIZE))
+
+
+def test_the_node_before_the_first_convolution_is_named() -> None:
+    class TwoWays(nn.Module):
+        shift, scale = torch.full((1, 3, 1, 1), 3.0), torch.full((1, 3, 1, 1), 0.5)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, r: Tensor) -> Tensor:
+            x = (r.permute(0, 3, 1, 2) - self.shift) * self.scale
+            return (self.conv(x) + torch.relu(x)).mean((2, 3))
+
+    (left,) = fold_normalisation(graph_of(TwoWays())).left
+    assert left.startswith("relu comes before")

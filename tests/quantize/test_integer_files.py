@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("litert_torch", reason="needs the extra `export`")
 
 from fiqa.engines import open_engine  # noqa: E402
+from fiqa.errors import MissingDependencyError  # noqa: E402
 from fiqa.metrics import srcc  # noqa: E402
 from quantize import tflite  # noqa: E402
 from quantize.ai_edge import quantise_all  # noqa: E402
@@ -23,7 +25,7 @@ from quantize.graph import tflite_facts  # noqa: E402
 from quantize.integer_places import Range  # noqa: E402
 from quantize.recipes import Quantised, faithful, quantise  # noqa: E402
 from quantize.simulation import scores_of  # noqa: E402
-from quantize.tflite import integer_tensors, tensor_ranges  # noqa: E402
+from quantize.tflite import tensor_ranges, tensors_of  # noqa: E402
 from quantize.ties import NEAR_TIE, nearest_tie, products  # noqa: E402
 from tests.doubles.planted import calm, pictures, plant_outliers  # noqa: E402
 
@@ -52,7 +54,7 @@ def integer_file(float_file: bytes, quantised: Quantised) -> bytes:
 
 def run(data: bytes) -> np.ndarray:
     engine = open_engine(data, "tflite", "auto", 1, "test")
-    picture, score = integer_tensors(data)
+    picture, score = tensors_of(data)
     found = []
     for one in pictures().numpy():
         shown = one if picture.dtype == "int8" else one + BYTE_CENTRE
@@ -87,7 +89,7 @@ def test_simulated_and_real_scores_agree(quantised: Quantised, integer_file: byt
     assert simulated.std() > 0.02
     # Random weights magnify single steps; a trained student reaches .999.
     assert srcc(simulated.astype(float), real) >= 0.96
-    assert np.abs(simulated - real).mean() < 4 * integer_tensors(integer_file)[1].scale
+    assert np.abs(simulated - real).mean() < 4 * tensors_of(integer_file)[1].scale
 
 
 def test_the_file_is_integer_throughout_and_keeps_constants_inside(integer_file: bytes) -> None:
@@ -96,7 +98,7 @@ def test_the_file_is_integer_throughout_and_keeps_constants_inside(integer_file:
     assert facts.partitions == 1
     assert {one.op for one in facts.outside} <= {"QUANTIZE"}  # of the camera's bytes
     assert not has_outside_buffers(integer_file)
-    picture, score = integer_tensors(integer_file)
+    picture, score = tensors_of(integer_file)
     assert (picture.dtype, picture.scale, picture.zero_point) == ("uint8", 1.0, 128)
     assert score.dtype == "int8"
 
@@ -141,7 +143,7 @@ def test_int8_input_takes_shifted_bytes_and_scores_the_same(
     float_file: bytes, integer_file: bytes, quantised: Quantised
 ) -> None:
     signed = quantise_all(float_file, tensor_ranges(float_file, quantised, pictures()), "int8")
-    picture, _ = integer_tensors(signed)
+    picture, _ = tensors_of(signed)
     assert (picture.dtype, picture.scale, picture.zero_point) == ("int8", 1.0, 0)
     np.testing.assert_array_equal(run(signed), run(integer_file))
 
@@ -206,3 +208,11 @@ def test_core_ml_rounds_activations_as_the_simulation_does(
     simulated = scores_of(quantised.module, pictures(), quantised.walk).numpy()
     assert np.abs(found - simulated).mean() < 0.25 * simulated.std()
     assert program_facts(package).operations["quantize"] >= len(quantised.ranges)
+
+
+def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from quantize.onnx import load_onnxruntime
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"fiqa-edge\[export\]"):
+        load_onnxruntime()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ pytest.importorskip("timm", reason="needs the extra `export`")
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from export.integers import LEARNED, attempts  # noqa: E402
+from export.attempts import LEARNED, attempts  # noqa: E402
 from fiqa.contract import PreprocessSpec  # noqa: E402
 from fiqa.engines import open_engine  # noqa: E402
 from fiqa.errors import InputError, ManifestError  # noqa: E402
@@ -31,7 +33,9 @@ from tests.doubles.checkpoints import save_network  # noqa: E402
 from tests.doubles.lively_networks import make_lively  # noqa: E402
 from tests.doubles.tiny_sets import make_set  # noqa: E402
 from train.checkpoint import load_checkpoint  # noqa: E402
+from train.loop import LoopResult  # noqa: E402
 from train.network import QualityNet  # noqa: E402
+from train.training_run import RUN  # noqa: E402
 
 SIZE = 48
 NAME = "mobilenetv3_small_050"  # gates, squeeze-excite
@@ -110,12 +114,12 @@ def test_what_is_read_back_agrees_with_the_float_scores_as_the_run_said(
 
 def test_the_file_scores_as_what_was_learned(learned: Path, faces: Path) -> None:
     pytest.importorskip("litert_torch", reason="needs the extra `export`")
-    from quantize.tflite import integer_tensors, to_integer_tflite
+    from quantize.tflite import tensors_of, to_integer_tflite
 
     deployable, quantised = opened(learned)
     seen = read_calibration(faces, deployable.spec).pictures
     body = to_integer_tflite(deployable, quantised, seen, "int8")  # type: ignore[arg-type]
-    engine, score = open_engine(body, "tflite", "auto", 1, "test"), integer_tensors(body)[1]
+    engine, score = open_engine(body, "tflite", "auto", 1, "test"), tensors_of(body)[1]
     shown = torch.round(noise(64, 999)[0].permute(0, 2, 3, 1) * 128).clip(-128, 127)
     raw = np.array([engine.run(one[None]).ravel()[0] for one in shown.numpy().astype("int8")])
     real = score.scale * (raw.astype(float) - score.zero_point)
@@ -136,6 +140,30 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(
     assert (learned / INTEGERS).stat().st_mtime_ns == before
     assert run(checkpoint, faces, learned, "--seed", "1") == 2
     assert "seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [".", "net"])
+def test_a_run_that_would_replace_its_own_checkpoint_is_refused(
+    part: str, checkpoint: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(checkpoint, out / part)
+    (out / RUN).write_text("{}")  # a folder that --overwrite may replace
+    kept = sorted(out.rglob("*"))
+    assert run(out / part, faces, out, "--overwrite") == 2
+    assert f"{out / part}, which this run reads" in capsys.readouterr().err
+    assert sorted(out.rglob("*")) == kept
+
+
+def test_only_the_first_of_several_processes_writes(
+    checkpoint: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(learner: torch.nn.Module, *_: object) -> LoopResult:
+        return LoopResult(learner.state_dict(), {}, is_first=False)
+
+    monkeypatch.setattr(qat, "fit", fit)
+    assert run(checkpoint, faces, tmp_path / "run") == 0
+    assert [one.name for one in (tmp_path / "run").iterdir()] == [RUN]
 
 
 def test_labels_are_not_read(checkpoint: Path, faces: Path, learned: Path, tmp_path: Path) -> None:
@@ -203,11 +231,12 @@ def test_an_export_of_learned_integers_does_not_calibrate_anew(
     learned: Path, faces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployable, quantised = opened(learned)
-    args = dataclasses.make_dataclass("Args", ["checkpoint", "recipe", "recover"])(
-        learned, "faithful", True
-    )
+    args = Namespace(checkpoint=learned, recipe=None, recover=True)
     seen = read_calibration(faces, deployable.spec)
-    (only,) = attempts(args, read_manifest(learned), deployable, seen)
+    (only,) = attempts(args, read_manifest(learned), deployable, seen, None)
     assert only.name == LEARNED
     assert only.prepare().ranges == quantised.ranges  # type: ignore[attr-defined, union-attr]
     json.dumps(only.prepare().facts)  # type: ignore[union-attr]
+    args.recipe = "fastest"
+    with pytest.raises(InputError, match="--recipe fastest .* learned integers"):
+        attempts(args, read_manifest(learned), deployable, seen, None)

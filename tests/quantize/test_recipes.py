@@ -24,10 +24,18 @@ from quantize.equalisation import (  # noqa: E402
     equalise,
     unequal_swishes,
 )
-from quantize.gates import THREE, gated, insert_gates, swishes  # noqa: E402
+from quantize.gates import gated, insert_gates, swishes  # noqa: E402
+from quantize.hard_activations import THREE  # noqa: E402
 from quantize.integer_places import Range, RangeError, range_of, stored_nodes  # noqa: E402
 from quantize.ranges import cut_tails  # noqa: E402
-from quantize.recipes import RECIPES, faithful, naive, named, quantise  # noqa: E402
+from quantize.recipes import (  # noqa: E402
+    RECIPES,
+    faithful,
+    naive,
+    named,
+    prepared,
+    quantise,
+)
 from quantize.rounding import _covariances, round_together  # noqa: E402
 from quantize.simulation import Walk, round_weight, scores_of  # noqa: E402
 from tests.doubles.planted import calm, pictures, plant_dead_channel, plant_outliers  # noqa: E402
@@ -88,10 +96,10 @@ def test_any_number_of_pictures_scores_as_they_do_alone(graph) -> None:  # type:
 def test_gates_keep_the_scores_and_come_first_to_last(network: Deployable, graph) -> None:  # type: ignore[no-untyped-def]
     count = len(swishes(graph))
     assert count > 5
-    assert insert_gates(graph, [0, 1]).places == 2
+    assert insert_gates(graph, [0, 1]) == (0, 1)
     tidy(graph)
     assert [one[2] for one in gated(graph)] == [one[2] for one in swishes(graph)][:2]
-    insert_gates(graph, range(2, count))
+    assert insert_gates(graph, range(count)) == tuple(range(2, count))  # two have theirs
     tidy(graph)
     assert len(gated(graph)) == count
     assert shift(network.module, graph) <= EXACT
@@ -281,3 +289,16 @@ def test_a_graph_with_attention_runs_on_any_number_of_pictures() -> None:
     seen = pictures(3)
     alone = torch.cat([scores_of(graph, seen[at : at + 1]) for at in range(3)])
     torch.testing.assert_close(scores_of(graph, seen), alone, atol=1e-4, rtol=0)
+
+
+def test_only_gates_that_were_put_in_are_told(network: Deployable) -> None:
+    """A swish of which nobody knows how many channels it has keeps the gate that it has."""
+    graph = copy.deepcopy(network.module)
+    x = swishes(graph)[0][0]
+    with graph.graph.inserting_after(x):
+        plain = graph.graph.call_function(torch.ops.aten.relu.default, (x,))
+    x.replace_all_uses_with(plain, lambda user: user is not plain)
+    tidy(graph)
+    made, inserted = prepared(graph, (0, 1))
+    assert inserted == (1,)
+    assert len(gated(made)) == 1

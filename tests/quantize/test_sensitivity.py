@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,11 @@ def test_the_command_writes_remedies_places_and_a_plot(
     faces = make_set(tmp_path / "faces", 24)
     command = ["--checkpoint", str(checkpoint), "--calibration", str(faces), "--data", str(faces)]
     out = tmp_path / "out"
-    assert main([*command, "--out", str(out), "--quiet", "--json"]) == 0
+    assert main([*command, "--most", "0", "--out", str(out), "--quiet", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)["sensitivity"]
     assert [one["name"] for one in document["remedies"]] == list(variants())
     assert all(set(one["verdicts"]) == {"val"} for one in document["remedies"])
+    assert document["remedies"][0]["verdicts"]["val"]["count"] == 32  # 0: all of them
     shifts = [one["shift"] for one in document["places"]]
     assert shifts == sorted(shifts, reverse=True)
     assert {one["kind"] for one in document["places"]} == {"activation", "weights"}
@@ -60,6 +62,34 @@ def test_the_command_writes_remedies_places_and_a_plot(
     assert "without equalisation" in (out / "sensitivity.md").read_text()
     assert (out / "sensitivity.png").stat().st_size > 5000
     assert main([*command, "--out", str(out), "--quiet"]) == 2  # it exists
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        ("foreign folder", "holds no sensitivity.json"),
+        ("below zero", "--most -1"),
+        ("under a file", "lies under a file"),
+        ("no plots", "fiqa-edge[train,export]"),
+    ],
+)
+def test_what_cannot_end_well_is_told_before_the_work(
+    harm: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "dear.jpg").write_text("x")
+    if harm == "no plots":
+        monkeypatch.delitem(sys.modules, "train.plots", raising=False)
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+    where = {"foreign folder": out, "under a file": out / "dear.jpg" / "new"}
+    most = "-1" if harm == "below zero" else "0"
+    command = ["--checkpoint", "none", "--calibration", "none", "--data", "none", "--most", most]
+    command += ["--out", str(where.get(harm, tmp_path / "new")), "--overwrite"]
+    assert main(command) == 2
+    assert says in capsys.readouterr().err
+    assert [one.name for one in tmp_path.rglob("*")] == ["photos", "dear.jpg"]
 
 
 def test_the_table_of_the_docs_is_that_of_the_result_file() -> None:

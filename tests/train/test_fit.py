@@ -109,6 +109,17 @@ def test_bad_rows_stop_the_run_before_it_starts_unless_skipped(
     assert read_manifest(tmp_path / "run").datasets[0].skipped == 1
 
 
+def test_a_teacher_inside_the_folder_that_is_written_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run") == 0
+    kept = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    assert fit(data, tmp_path / "run", "--teacher", str(tmp_path / "run"), "--overwrite") == 2
+    assert "which this run reads" in capsys.readouterr().err
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == kept
+
+
 def test_foreign_folder_is_never_cleared(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data", 6)
     (tmp_path / "photos").mkdir()
