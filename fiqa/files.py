@@ -56,6 +56,18 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
+def refuse_foreign(folder: Path, overwrite: bool, mark: str) -> None:
+    """The same for a folder that is replaced whole: only one that holds `mark` is our result."""
+    refuse_existing(folder, overwrite)
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not (folder / mark).is_file():
+        raise OutputError(
+            f"{folder} holds no {mark}",
+            expected="an earlier result of this command to replace, or a free path",
+            fix="choose another --out",
+        )
+
+
 def require_writable(path: Path) -> None:
     """Fail before the work, not after it, where `path` could not be written."""
     with _output_errors(path):

@@ -23,8 +23,8 @@ from typing import Any
 
 from fiqa import cli
 from fiqa.engines import RUNTIMES
-from fiqa.errors import InputError, MissingDependencyError, OutputError
-from fiqa.files import refuse_existing, write_json, writing_folder
+from fiqa.errors import InputError, MissingDependencyError
+from fiqa.files import refuse_foreign, write_json, writing_folder
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import Manifest, Measurement, update_manifest
 from fiqa.records import to_plain
@@ -214,17 +214,11 @@ def _check_flags(args: Namespace) -> None:
             "--baseline-preprocess without --baseline", expected="the model it belongs to"
         )
     if args.out:
-        _check_out(args.out, args.overwrite)
+        refuse_foreign(args.out, args.overwrite, DOCUMENT)
+        _check_plots()
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    refuse_existing(out, overwrite)
-    if out.exists() and not (out / DOCUMENT).is_file():
-        raise OutputError(
-            f"{out} holds no {DOCUMENT}",
-            expected="an earlier evaluation to replace, or a free path",
-            fix="choose another --out",
-        )
+def _check_plots() -> None:
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
             "the plots in --out need matplotlib",

@@ -262,12 +262,20 @@ def test_drawn_people_make_a_set(tmp_path, capsys):
 def test_existing_set_is_replaced_only_on_request(tmp_path, portraits, capsys):
     out = tmp_path / "set"
     out.mkdir()
-    (out / "mine.txt").write_text("keep")
+    (out / "dataset.json").write_text("{}")
+    (out / "old.txt").write_text("old")
     assert make(out, "--faces", str(portraits)) == 2
-    assert (out / "mine.txt").exists()
+    assert (out / "old.txt").exists()
     assert "--overwrite" in capsys.readouterr().err
     assert make(out, "--faces", str(portraits), "--overwrite") == 0
-    assert not (out / "mine.txt").exists()
+    assert not (out / "old.txt").exists()
+
+
+def test_portraits_are_never_overwritten_by_their_set(portraits, capsys):
+    before = contents(portraits)
+    assert make(portraits, "--faces", str(portraits), "--overwrite") == 2
+    assert "holds no dataset.json" in capsys.readouterr().err
+    assert contents(portraits) == before
 
 
 @pytest.mark.parametrize(
