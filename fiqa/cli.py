@@ -29,7 +29,10 @@ UNOPENABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found: text for people, a document for programs, and yes or no."""
+    """What a command found: text for people, a document for programs, and yes or no.
+
+    Without both nothing is printed: of many processes of one run the first alone tells it.
+    """
 
     text: str
     document: dict[str, Any]
@@ -72,7 +75,7 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         print("interrupted", file=sys.stderr)
         return 130  # what shells give for SIGINT
     try:
-        if as_json:
+        if as_json and outcome.document:
             _print_document({"status": "done" if outcome.ok else "no"} | outcome.document)
         elif outcome.text:
             print(_printable(outcome.text))
