@@ -308,6 +308,15 @@ def test_small_and_unreadable_portraits_are_named(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_portrait_whose_name_is_no_text_is_named(tmp_path, capsys):
+    folder = draw_portraits(tmp_path / "faces", 3)
+    os.rename(folder / "p1.png", os.fsencode(folder) + b"/p\xff.png")
+    assert make(tmp_path / "set", "--faces", str(folder)) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_small_faces_in_large_pictures_are_told_by_their_box(tmp_path):
     folder = draw_portraits(tmp_path / "faces", 1, side=400)
     boxes = write_boxes(tmp_path / "b.csv", ["p0.png,100 100 20 30,a,train"])
