@@ -81,7 +81,8 @@ def draw(folder: Path, quiet: bool, *options: str) -> None:
 def chain_arguments(out: Path) -> Namespace:
     """Everything small, in minutes. Only the teacher starts from ImageNet."""
     return Namespace(
-        data=out / "data", root=None, scale=None, skip_bad=False, unlabelled=[out / "u1", out / "u2"], out=out / "chain",
+        data=out / "data", root=None, scale=None, skip_bad=False,
+        unlabelled=[out / "u1", out / "u2"], out=out / "chain",
         teacher_recipe="demo", teacher_init="pypi", student="mobilenetv3_small_100",
         student_init="random", recipe="demo", size=None, seed=0, device="cpu",
     )  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -41,10 +42,13 @@ from train.evaluation import (
     evaluate_split,
     is_for_testing,
     propose_threshold,
+    seen_in_training,
     threshold_split,
 )
 from train.figures import Estimate
 from train.recorded_steps import Kinds, read_kinds
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT, SCORES = "evaluation.json", "scores.csv"
 FIGURES = {
@@ -93,6 +97,7 @@ def _evaluate(args: Namespace) -> cli.Outcome:
     splits = choose_splits(labels, args.split)
     if args.save_threshold:
         _check_may_save(model, list(splits))
+    warnings = [*_warnings(model, labels, splits), *_warnings(baseline, labels, splits)]
     parts = score_splits(splits, read_kinds(args.data), model, baseline)
     proposal = None if args.reject_rate is None else propose_threshold(parts, args.reject_rate)
     evaluation = Evaluation(
@@ -109,11 +114,29 @@ def _evaluate(args: Namespace) -> cli.Outcome:
         "model": str(args.model),
         "evaluation": to_plain(evaluation),
         "pictures": [row for scored in parts.values() for row in picture_rows(scored)],
+        "warnings": warnings,
         "threshold_saved": bool(args.save_threshold),
         "files": files,
     }
-    text = [describe(evaluation, saved=args.save_threshold), *files.values()]
+    text = [describe(evaluation, saved=args.save_threshold), *warnings, *files.values()]
     return cli.Outcome("\n".join(text), document)
+
+
+def _warnings(
+    model: AnyModel | None, labels: LabelSet, splits: Mapping[str, LabelSet]
+) -> list[str]:
+    """What makes the figures better than they would be on pictures the model never saw."""
+    if model is None or model.manifest is None:
+        return []
+    seen = seen_in_training(model.manifest.datasets, labels, splits)
+    if not seen:
+        return []
+    warning = (
+        f"warning: {model.path} was trained on {seen} pictures of {labels.name} that are judged "
+        "here: take pictures of other people, or a split column when training"
+    )
+    logger.warning(warning)
+    return [warning]
 
 
 def _open(args: Namespace, path: Path, contract: Path | None) -> AnyModel:

@@ -111,9 +111,7 @@ def _work(args: Namespace) -> cli.Outcome:
 
 def _fitting_part(args: Namespace, teacher: Manifest) -> LabelSet:
     """Labelled pictures the teacher did not learn from, split as training splits them."""
-    labels = read_labels(
-        args.fit, root=args.fit_root, scale=args.scale, skip_bad=args.skip_bad
-    )
+    labels = read_labels(args.fit, root=args.fit_root, scale=args.scale, skip_bad=args.skip_bad)
     _check_scale(labels, teacher)
     if not any(labels.split_names):
         labels = labels.with_splits(DRAWN_SPLITS)

@@ -177,9 +177,7 @@ def test_a_pseudo_labelled_set_without_train_in_its_splits_is_refused(
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "swin_tiny_patch4_window7_224"])
-def test_network_of_a_fixed_size_trains_on_whole_pictures(
-    tmp_path: Path, backbone: str
-) -> None:
+def test_network_of_a_fixed_size_trains_on_whole_pictures(tmp_path: Path, backbone: str) -> None:
     data = make_set(tmp_path / "data", 6)
     arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--init", "random",
                  "--backbone", backbone, "--recipe", "demo", "--pictures", "8",
