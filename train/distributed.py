@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from fiqa.errors import InputError
+from fiqa.errors import InputError, ToolkitError
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -52,13 +53,22 @@ class World:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(learner, device_ids=ids)
 
-    def agree(self, flag: bool) -> bool:
-        """The first process's answer, for all; they wait for it."""
+    def agree(self, work: Callable[[], bool]) -> bool:
+        """What the first process finds, for all, and its error too; they wait for it."""
         if self.size == 1:
-            return flag
-        box = [flag]
+            return work()
+        box: list[bool | ToolkitError] = [False]
+        if self.is_first:
+            try:
+                box = [work()]
+            except ToolkitError as error:
+                box = [error]
         dist.broadcast_object_list(box, src=0)
-        return bool(box[0])
+        (found,) = box
+        if isinstance(found, ToolkitError):
+            self.end()
+            raise found
+        return found
 
     def end(self) -> None:
         """Leave the others; what is left already stays so."""

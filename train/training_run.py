@@ -143,12 +143,9 @@ def train_checkpoint(
     spec = PreprocessSpec(size=stages[-1].size)
     records = [labels.record("train") for labels in sources.values()]
     records += [labels.record(name) for name, labels in validation.items()]
+    claimed = {"model": network.name, **facts, "data": to_plain(records)}
     world = World.start(args.device)
-    if world.is_first:
-        claim_folder(
-            args.out, {"model": network.name, **facts, "data": to_plain(records)}, args.overwrite
-        )
-    if world.agree((args.out / SIDECAR).exists()):
+    if world.agree(lambda: _is_finished(args, claimed)):
         world.end()
         logger.info("%s is finished already", args.out)
         return read_manifest(args.out)
@@ -172,6 +169,12 @@ def train_checkpoint(
     if result.is_first:
         manifest = save_checkpoint(args.out, network.cpu().state_dict(), manifest)
     return manifest
+
+
+def _is_finished(args: Namespace, facts: dict[str, Any]) -> bool:
+    """Claim --out for this run, and look whether the same run ended there."""
+    claim_folder(args.out, facts, args.overwrite)
+    return (args.out / SIDECAR).exists()
 
 
 def measure(

@@ -206,7 +206,7 @@ def test_only_the_first_of_many_processes_claims_the_folder_and_tells_the_end(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     second = World(1, 2, torch.device("cpu"))
     monkeypatch.setattr(World, "start", lambda device: second)
-    monkeypatch.setattr(World, "agree", lambda self, flag: True)  # the first found it finished
+    monkeypatch.setattr(World, "agree", lambda self, work: True)  # the first found it finished
     monkeypatch.setenv("RANK", "1")
     assert fit(data, tmp_path / "run", "--overwrite", "--json") == 0
     assert capsys.readouterr().out == ""
