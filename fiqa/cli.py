@@ -11,6 +11,7 @@ import argparse
 import errno
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,12 +24,16 @@ logger = logging.getLogger(__name__)
 
 OURS = ("fiqa", "train", "quantize", "export", "edge_bench", "android_demo")
 DONE, ANSWER_IS_NO, COULD_NOT_RUN = 0, 1, 2
+LARGEST_SEED = 2**63 - 1
 UNOPENABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found: text for people, a document for programs, and yes or no."""
+    """What a command found: text for people, a document for programs, and yes or no.
+
+    Without both nothing is printed: of many processes of one run the first alone tells it.
+    """
 
     text: str
     document: dict[str, Any]
@@ -78,7 +83,7 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
         print("interrupted", file=sys.stderr)
         return 130  # what shells give for SIGINT
     try:
-        if as_json:
+        if as_json and outcome.document:
             _print_document({"status": "done" if outcome.ok else "no"} | outcome.document)
         elif outcome.text:
             print(_printable(outcome.text))
@@ -86,6 +91,13 @@ def run(parser: Parser, work: Callable[[Any], Outcome], argv: Sequence[str] | No
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE if outcome.ok else ANSWER_IS_NO
+
+
+def within(flag: str, value: float | None, low: float, high: float = math.inf) -> None:
+    """Refuse a number out of its range; a flag that was left out is None."""
+    if value is not None and not low <= value <= high:
+        limits = f"{low} or more" if high == math.inf else f"{low} to {high}"
+        raise InputError(f"{flag} is {value}", expected=limits)
 
 
 def _could_not_run(error: ToolkitError, as_json: bool) -> int:

@@ -56,19 +56,16 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def check_result_folder(path: Path, overwrite: bool, document: str) -> None:
-    """Fail before the work where this folder may not be written.
-
-    Only a folder of the same command, known by its document, is ever replaced.
-    """
-    refuse_existing(path, overwrite)
-    if path.exists() and not (path / document).is_file():
+def refuse_foreign(folder: Path, overwrite: bool, mark: str) -> None:
+    """The same for a folder that is replaced whole: only one that holds `mark` is our result."""
+    refuse_existing(folder, overwrite)
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not (folder / mark).is_file():
         raise OutputError(
-            f"{path} holds no {document}",
+            f"{folder} holds no {mark}",
             expected="an earlier result of this command to replace, or a free path",
             fix="choose another --out",
         )
-    require_writable(path)
 
 
 def require_writable(path: Path) -> None:

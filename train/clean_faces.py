@@ -17,6 +17,7 @@ from fiqa.contract import Bytes, PreprocessSpec, Square, load_picture
 from fiqa.errors import InputError, LabelError
 from fiqa.labels import SHOWN_BAD_ROWS, LabelSet, Row, draw_split, side_of
 from train.portraits import draw_portrait
+from train.shards import check_names
 
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill 0..1 evenly at any count
 # Half axes of the face in a 1.45-margin crop, as shares of the side: the detected face is
@@ -113,6 +114,7 @@ def portrait_people(
     Of a set that knows only train and test, val is cut out of train. `count` takes that many
     people, chosen by hash; pictures of unknown people count as one person each.
     """
+    check_names(labels)
     _refuse_small(labels, size)
     by_person: dict[str, list[Row]] = defaultdict(list)
     for row in labels.rows:
@@ -189,7 +191,7 @@ def _side_at(point: float, eval_share: float) -> str:
 
 def _refuse_small(labels: LabelSet, size: int) -> None:
     least = LEAST_ENLARGED * size
-    small = [(row, side) for row in labels.rows if (side := _crop_side(labels.root, row)) < least]
+    small = [(row, side) for row in labels.rows if (side := crop_side(labels.root, row)) < least]
     if not small:
         return
     shown = [f"{row.image}: {side:.0f} px" for row, side in small[:SHOWN_BAD_ROWS]]
@@ -202,7 +204,7 @@ def _refuse_small(labels: LabelSet, size: int) -> None:
     )
 
 
-def _crop_side(root: Path, row: Row) -> float:
+def crop_side(root: Path, row: Row) -> float:
     """Side of the square that will be cut, from the header alone."""
     with PillowImage.open(root / row.image) as picture:
         whole = min(picture.size)

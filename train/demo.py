@@ -19,6 +19,7 @@ from typing import Any
 from fiqa import cli
 from fiqa.contract import PreprocessSpec
 from fiqa.files import write_json
+from fiqa.label_files import DATASET
 from fiqa.labels import LabelSet, read_labels
 from fiqa.records import to_plain
 from train import evaluate, synth
@@ -71,7 +72,7 @@ def _demo(args: Namespace) -> cli.Outcome:
 
 def draw(folder: Path, quiet: bool, *options: str) -> None:
     """Draw a set, unless it is there already."""
-    if not (folder / "dataset.json").exists():
+    if not (folder / DATASET).exists():
         run_step(
             Step(f"draw {folder.name}", synth.main, ("--out", str(folder), *options), folder), quiet
         )
@@ -80,7 +81,8 @@ def draw(folder: Path, quiet: bool, *options: str) -> None:
 def chain_arguments(out: Path) -> Namespace:
     """Everything small, in minutes. Only the teacher starts from ImageNet."""
     return Namespace(
-        data=out / "data", unlabelled=[out / "u1", out / "u2"], out=out / "chain",
+        data=out / "data", root=None, scale=None, skip_bad=False,
+        unlabelled=[out / "u1", out / "u2"], out=out / "chain",
         teacher_recipe="demo", teacher_init="pypi", student="mobilenetv3_small_100",
         student_init="random", recipe="demo", size=None, seed=0, device="cpu",
     )  # fmt: skip

@@ -1,8 +1,9 @@
-"""One process or many: what torchrun started, behind five small operations."""
+"""One process or many: what torchrun started, behind a few small operations."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from fiqa.errors import InputError
+from fiqa.errors import InputError, ToolkitError
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -27,15 +28,15 @@ class World:
 
     @staticmethod
     def start(device: str) -> World:
-        """Join the processes torchrun started; `device` is cpu, cuda or auto."""
-        size = int(os.environ.get("WORLD_SIZE", "1"))
+        """Join the processes torchrun started, if not joined; `device` is cpu, cuda or auto."""
+        size = _processes()
         place = pick_device(device)
         if size == 1:
             return World(0, 1, place)
         if place.type == "cuda":
-            place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(place)
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
         return World(dist.get_rank(), size, place)
 
     @property
@@ -52,20 +53,26 @@ class World:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(learner, device_ids=ids)
 
-    def agree(self, flag: bool) -> bool:
-        """The first process's answer, for all."""
+    def agree(self, work: Callable[[], bool]) -> bool:
+        """What the first process finds, for all, and its error too; they wait for it."""
         if self.size == 1:
-            return flag
-        box = [flag]
+            return work()
+        box: list[bool | ToolkitError] = [False]
+        if self.is_first:
+            try:
+                box = [work()]
+            except ToolkitError as error:
+                box = [error]
         dist.broadcast_object_list(box, src=0)
-        return bool(box[0])
-
-    def wait(self) -> None:
-        if self.size > 1:
-            dist.barrier()
+        (found,) = box
+        if isinstance(found, ToolkitError):
+            self.end()
+            raise found
+        return found
 
     def end(self) -> None:
-        if self.size > 1:
+        """Leave the others; what is left already stays so."""
+        if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
 
@@ -77,14 +84,26 @@ def place(network: Net, device: torch.device) -> Net:
 
 
 def pick_device(name: str) -> torch.device:
-    """auto takes a GPU where there is one."""
+    """auto takes a GPU where there is one; of processes torchrun started, each takes its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("no CUDA device is here", expected="cpu or auto", fix="--device cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise InputError(
             f"--device {name} is no device", expected="auto, cpu or cuda", fix="--device auto"
         ) from error
+    if device.type == "cuda" and _processes() > 1 and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+def is_first_process() -> bool:
+    """Whether this one tells how a run ended, which the others know as well."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ from typing import Any
 from fiqa import cli
 from fiqa.engines import RUNTIMES
 from fiqa.errors import InputError, MissingDependencyError
-from fiqa.files import check_result_folder, write_json, writing_folder
+from fiqa.files import refuse_foreign, require_writable, write_json, writing_folder
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import Manifest, Measurement, update_manifest
 from fiqa.records import to_plain
@@ -41,10 +42,13 @@ from train.evaluation import (
     evaluate_split,
     is_for_testing,
     propose_threshold,
+    seen_in_training,
     threshold_split,
 )
 from train.figures import Estimate
 from train.recorded_steps import Kinds, read_kinds
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT, SCORES = "evaluation.json", "scores.csv"
 FIGURES = {
@@ -93,6 +97,7 @@ def _evaluate(args: Namespace) -> cli.Outcome:
     splits = choose_splits(labels, args.split)
     if args.save_threshold:
         _check_may_save(model, list(splits))
+    warnings = [*_warnings(model, labels, splits), *_warnings(baseline, labels, splits)]
     parts = score_splits(splits, read_kinds(args.data), model, baseline)
     proposal = None if args.reject_rate is None else propose_threshold(parts, args.reject_rate)
     evaluation = Evaluation(
@@ -109,11 +114,29 @@ def _evaluate(args: Namespace) -> cli.Outcome:
         "model": str(args.model),
         "evaluation": to_plain(evaluation),
         "pictures": [row for scored in parts.values() for row in picture_rows(scored)],
+        "warnings": warnings,
         "threshold_saved": bool(args.save_threshold),
         "files": files,
     }
-    text = [describe(evaluation, saved=args.save_threshold), *files.values()]
+    text = [describe(evaluation, saved=args.save_threshold), *warnings, *files.values()]
     return cli.Outcome("\n".join(text), document)
+
+
+def _warnings(
+    model: AnyModel | None, labels: LabelSet, splits: Mapping[str, LabelSet]
+) -> list[str]:
+    """What makes the figures better than they would be on pictures the model never saw."""
+    if model is None or model.manifest is None:
+        return []
+    seen = seen_in_training(model.manifest.datasets, labels, splits)
+    if not seen:
+        return []
+    warning = (
+        f"warning: {model.path} was trained on {seen} pictures of {labels.name} that are judged "
+        "here: take pictures of other people, or a split column when training"
+    )
+    logger.warning(warning)
+    return [warning]
 
 
 def _open(args: Namespace, path: Path, contract: Path | None) -> AnyModel:
@@ -214,11 +237,12 @@ def _check_flags(args: Namespace) -> None:
             "--baseline-preprocess without --baseline", expected="the model it belongs to"
         )
     if args.out:
-        _check_out(args.out, args.overwrite)
+        refuse_foreign(args.out, args.overwrite, DOCUMENT)
+        require_writable(args.out)
+        _check_plots()
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    check_result_folder(out, overwrite, DOCUMENT)
+def _check_plots() -> None:
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
             "the plots in --out need matplotlib",

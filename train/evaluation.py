@@ -6,7 +6,7 @@ labels the scores are off; a picture that suffered several kinds counts for each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,6 +151,19 @@ def judged_splits(labels: LabelSet, asked: Sequence[str] | None = None) -> dict[
     return choose_splits(labels, asked or first or None)
 
 
+def seen_in_training(
+    trained_on: Sequence[DataRecord], labels: LabelSet, splits: Iterable[str]
+) -> int:
+    """How many of the pictures judged the model learned from, as far as sets are known by hash.
+
+    A set without splits was parted inside the training: most of it was learned from.
+    """
+    if not {WHOLE, "train"} & set(splits):
+        return 0
+    same = [one for one in trained_on if one.role == "train" and one.sha256 == labels.sha256]
+    return sum(one.count for one in same)
+
+
 def evaluate_split(scored: Scored) -> SplitEvaluation:
     """All figures of one split."""
     labels, identities = scored.labels.scores, scored.labels.identities
@@ -193,10 +206,16 @@ def by_degradation(
     return tuple(_group(name, scores, labels, part) for name, part in members.items() if part.any())
 
 
-def worst_of(scored: Scored, count: int = WORST) -> tuple[Misranked, ...]:
-    """The pictures farthest from their place in the ranking; ties by the error of the score."""
+def worst_rows(scored: Scored, count: int = WORST) -> list[int]:
+    """Which are farthest from their place in the ranking; ties by the error of the score."""
     labels, errors = scored.labels.scores, scored.rank_errors
     order = np.lexsort((-np.abs(scored.scores - labels), -np.abs(errors)))
+    return [int(place) for place in order[:count]]
+
+
+def worst_of(scored: Scored, count: int = WORST) -> tuple[Misranked, ...]:
+    """What is told of these."""
+    labels, errors = scored.labels.scores, scored.rank_errors
     return tuple(
         Misranked(
             scored.labels.rows[place].image,
@@ -205,7 +224,7 @@ def worst_of(scored: Scored, count: int = WORST) -> tuple[Misranked, ...]:
             float(errors[place]),
             tuple(scored.kinds[place]) if scored.kinds is not None else (),
         )
-        for place in order[:count]
+        for place in worst_rows(scored, count)
     )
 
 

@@ -18,9 +18,15 @@ from pathlib import Path
 import torch
 
 from fiqa import cli
-from train.stages import GUARDS, RECIPES, ending_at, without
+from train.stages import GUARDS, RECIPES, SIZES, ending_at, without
 from train.student import STUDENTS, build_student
-from train.training_run import add_run_flags, outcome, read_sources, train_checkpoint
+from train.training_run import (
+    add_run_flags,
+    check_run_flags,
+    outcome,
+    read_sources,
+    train_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(args: Namespace) -> cli.Outcome:
+    check_run_flags(args)
+    cli.within("--size", args.size, *SIZES)
     torch.manual_seed(args.seed)  # random start weights are part of a run that can be repeated
     sources, validation = read_sources(args)
     stages = RECIPES[args.recipe](list(sources))
-    if args.size:
+    if args.size is not None:
         stages = ending_at(stages, args.size)
     for guard in args.without:
         stages = without(stages, guard)

@@ -18,7 +18,13 @@ import torch
 from fiqa import cli
 from train.network import QualityNet, cost_of
 from train.teacher import TEACHERS
-from train.training_run import add_run_flags, outcome, read_sources, train_checkpoint
+from train.training_run import (
+    add_run_flags,
+    check_run_flags,
+    outcome,
+    read_sources,
+    train_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(args: Namespace) -> cli.Outcome:
+    check_run_flags(args)
     recipe = TEACHERS[args.recipe]
     torch.manual_seed(args.seed)  # random start weights are part of a run that can be repeated
     sources, validation = read_sources(args)

@@ -29,7 +29,7 @@ import torch
 from fiqa import cli
 from fiqa.contract import FILTERS, PreprocessSpec
 from fiqa.errors import InputError, OutputError
-from fiqa.files import refuse_existing, sha256_file, writing_folder
+from fiqa.files import refuse_foreign, sha256_file, writing_folder
 from fiqa.manifest import SIDECAR, WEIGHTS, Check, Manifest, tool_versions
 from train.checkpoint import save_checkpoint
 from train.foreign_weights import Found, fill
@@ -174,7 +174,7 @@ def _spec(foreign: Foreign, color_order: str) -> PreprocessSpec:
 
 def _check_out(folder: Path, overwrite: bool) -> None:
     """--overwrite replaces an imported checkpoint, never a training run or a folder of files."""
-    refuse_existing(folder, overwrite)
+    refuse_foreign(folder, overwrite, SIDECAR)
     others = sorted(
         path.name
         for path in (folder.iterdir() if folder.is_dir() else ())

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fiqa.files import write_bytes
+from fiqa.progress import LINE_EVERY_S
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-LINE_EVERY_S = 5.0
 
 
 class Journal:

@@ -289,7 +289,7 @@ class _Run:
             named = {f"val_{name}": value for name, value in metrics.items()}
             self._write("epoch", task, facts | named)
             stop = 0 < self.config.patience <= self.state.stale
-        return self.world.agree(stop)
+        return self.world.agree(lambda: stop)
 
     def _write(self, kind: str, task: Task, values: dict[str, float]) -> None:
         if self.journal:

@@ -32,6 +32,7 @@ class QualityNet(nn.Module):
     def __init__(self, backbone: str, size: int) -> None:
         super().__init__()
         self.name, self.size = backbone, size
+        self.has_fixed_size = has_fixed_size(backbone)
         self.backbone = build_backbone(backbone, size)
         self.width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.head = nn.Linear(self.width, 1)
@@ -62,8 +63,7 @@ def build_backbone(name: str, size: int, **options: Any) -> Any:
     base, _, variant = name.partition(".")
     if base not in timm.list_models() or variant not in ("", *VARIANTS):
         raise _unknown(name, timm)
-    known = timm.get_pretrained_cfg(base)
-    if known is not None and known.fixed_input_size:  # Swin and other windows
+    if has_fixed_size(name):
         options["img_size"] = size
     try:
         backbone = timm.create_model(base, num_classes=0, **options)
@@ -74,6 +74,12 @@ def build_backbone(name: str, size: int, **options: Any) -> Any:
             fix="choose the size it was made for, or another network",
         ) from error
     return VARIANTS[variant](backbone, name) if variant else backbone
+
+
+def has_fixed_size(name: str) -> bool:
+    """Whether a timm model takes pictures of the size it is built for alone: Swin, ViT, ..."""
+    known = load_timm().get_pretrained_cfg(name.partition(".")[0])
+    return known is not None and bool(known.fixed_input_size)
 
 
 def _without_head_norm(backbone: Any, name: str) -> nn.Module:

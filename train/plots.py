@@ -1,4 +1,5 @@
-"""The pictures of an evaluation: scatter, error versus discard, breakdown and worst-ranked faces.
+"""Plots: scatter, error versus discard, breakdown and worst faces of an evaluation; the ablation;
+score against cost.
 
 Matplotlib without pyplot: no window, no global state. Loaded only where plots are wanted.
 """
@@ -20,7 +21,14 @@ from matplotlib.ticker import FormatStrFormatter
 from fiqa.contract import PreprocessSpec, load_picture
 from fiqa.decisions import DiscardCurve
 from fiqa.labels import Row
-from train.evaluation import FEWEST_FOR_SRCC, Group, Misranked, Scored, SplitEvaluation
+from train.evaluation import (
+    FEWEST_FOR_SRCC,
+    Group,
+    Misranked,
+    Scored,
+    SplitEvaluation,
+    worst_rows,
+)
 
 if TYPE_CHECKING:
     from train.ablation import Row as AblationRow
@@ -125,10 +133,10 @@ def draw_worst(
         bands = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
         for band, (scored, found) in zip(bands, parts, strict=True):
             band.suptitle(f"{found.split}: farthest from their rank", x=0.01, ha="left", size=10)
-            rows = {row.image: row for row in scored.labels.rows}
-            for place, one in enumerate(found.worst, 1):
+            rows = [scored.labels.rows[row] for row in worst_rows(scored)]  # a photo may hold many
+            for place, (one, row) in enumerate(zip(found.worst, rows, strict=True), 1):
                 axes = band.add_subplot(1, columns, place)
-                axes.imshow(_face(scored.labels.root, rows[one.image], spec))
+                axes.imshow(_face(scored.labels.root, row, spec))
                 axes.set_axis_off()
                 axes.set_title(_caption(one), fontsize=7, pad=2)
         _save(figure, path)

@@ -166,7 +166,7 @@ def _defocus(picture: np.ndarray, blur: float) -> np.ndarray:
     return cv2.blur(cv2.blur(picture, kernel), kernel)
 
 
-def dress(shot: Shot, person: Person, frame: Frame, rng: Generator, size: int) -> list[np.ndarray]:
+def dress(shot: Shot, frame: Frame, rng: Generator, size: int) -> list[np.ndarray]:
     """Clothes as linear planes (3, size, size) and their coverage 0..1 (size, size)."""
     cloth, shirt, tie = shot.clothes_colours
     sheet = blank(size, cloth)
@@ -198,10 +198,10 @@ def dress(shot: Shot, person: Person, frame: Frame, rng: Generator, size: int) -
             wing += [[x + sign * 0.12 * side, dip + 0.08 * side]]
             brush.fill(np.array(wing), flap)
             brush.lines(np.array(wing)[None], flap * 0.55, 0.006 * side)
-    return [planes(sheet) * weave(rng, size, shot.clothes), mask.astype(np.float32) / 255]
+    return [planes(sheet) * weave(rng, size), mask.astype(np.float32) / 255]
 
 
-def weave(rng: Generator, size: int, kind: str = "jumper") -> np.ndarray:
+def weave(rng: Generator, size: int) -> np.ndarray:
     """Fabric relief around 1: folds, threads, sometimes a pattern of stripes or checks."""
     folds = noise("smoke", rng, size) * np.float32(0.2)
     threads = noise("pores", rng, size) * np.float32(rng.uniform(0.02, 0.1))

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fiqa import cli
-from fiqa.contract import PreprocessSpec
-from fiqa.errors import InputError
+from fiqa.errors import InputError, OutputError
 from fiqa.files import writing
+from fiqa.label_files import DATASET
 from fiqa.labels import Row, draw_split, read_labels
+from fiqa.records import read_json
 from train import synth
-from train.clean_faces import LEAST_ENLARGED
+from train.clean_faces import LEAST_ENLARGED, crop_side
 from train.self_train import Step, run_step
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ def _make(args: Namespace) -> cli.Outcome:
         raise InputError(
             f"{args.boxes} keeps nobody for the test", expected="a split column with train and test"
         )
-    rows = [row for row in people.rows if _is_large_enough(row, args.size)]
+    least = LEAST_ENLARGED * args.size  # synth refuses smaller ones
+    rows = [row for row in people.rows if crop_side(people.root, row) >= least]
     logger.info("%d of %d portraits are large enough", len(rows), len(people))
     made = {}
     for name in SETS:
         folder = args.out / name
         made[name] = str(folder)
-        if (folder / "dataset.json").exists():
+        if (folder / DATASET).exists():
+            _check_settings(folder, args)
             continue
         boxes = args.out / f"{name}.csv"
         write_boxes(boxes, [row for row in rows if name == set_of(row)])
@@ -66,21 +69,26 @@ def _make(args: Namespace) -> cli.Outcome:
     return cli.Outcome("\n".join(made.values()), {"sets": made})
 
 
-def _is_large_enough(row: Row, size: int) -> bool:
-    """Whether the face is sharp enough at `size` to be called clean; synth refuses the others."""
-    side = float(size)  # unknown: synth looks at the picture
-    if row.crop:
-        side = row.crop.side
-    elif row.box:
-        side = PreprocessSpec().margin * max(row.box.width, row.box.height)
-    return side >= LEAST_ENLARGED * size
+def _check_settings(folder: Path, args: Namespace) -> None:
+    """A set that is there already is kept, if it was made as this command would make it."""
+    record = read_json(folder / DATASET)
+    settings = record.get("settings") if isinstance(record, dict) else None
+    known = settings if isinstance(settings, dict) else {}
+    wanted = {name: getattr(args, name) for name in ("per_identity", "size", "seed")}
+    different = [name for name, value in wanted.items() if known.get(name) != value]
+    if different:
+        raise OutputError(
+            f"{folder} was made otherwise: {', '.join(different)} differ",
+            expected="the same command as before, or a free folder",
+            fix="choose another --out, or remove the set",
+        )
 
 
 def set_of(row: Row) -> str:
     """The set a person belongs to."""
     if row.split == "test":
         return "labelled"
-    share = draw_split(row.identity, SHARES)
+    share = _share_of(row)
     return "labelled" if share == "val" else share
 
 
@@ -88,7 +96,12 @@ def split_of(row: Row) -> str:
     """The split the person's pictures get in the set."""
     if row.split == "test":
         return "test"
-    return "val" if draw_split(row.identity, SHARES) == "val" else "train"
+    return "val" if _share_of(row) == "val" else "train"
+
+
+def _share_of(row: Row) -> str:
+    """Pictures of unknown people count as one person each."""
+    return draw_split(row.identity or row.image, SHARES)
 
 
 def write_boxes(path: Path, rows: Sequence[Row]) -> None:

@@ -27,9 +27,10 @@ from fiqa import cli
 from fiqa.decisions import score_shift
 from fiqa.errors import InputError, ManifestError, MetricError, ToolkitError
 from fiqa.files import write_json
+from fiqa.label_files import DATASET, DATASET_SCHEMA
 from fiqa.labels import KNOWN_SCALES, LabelSet, read_labels
 from fiqa.logistic import LogisticFit, fit_logistic
-from fiqa.manifest import read_manifest, tool_versions
+from fiqa.manifest import Manifest, read_manifest, tool_versions
 from fiqa.metrics import Metrics, evaluate_scores
 from fiqa.progress import Progress
 from fiqa.records import check_schema, from_plain, read_json, to_plain
@@ -39,8 +40,8 @@ from train.training_run import DRAWN_SPLITS, claim_folder
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-DATASET, MAPPING = "dataset.json", "mapping.json"
+SCHEMA = 1  # of the mapping
+MAPPING = "mapping.json"
 FEWEST_LABELS = 20  # four parameters are fitted; fewer pictures bend the curve at will
 ENGINES = ("local", "ray")
 
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--root", type=Path, help="the folder that picture names of --data refer to")
     add("--fit", type=Path, required=True, help="labelled set, for the scale of the scores")
     add("--fit-root", type=Path, help="the folder that picture names of --fit refer to")
+    add("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="limits of --fit's labels")
     add("--fit-split", default="val", help="split the teacher did not learn from (%(default)s)")
     add("--out", type=Path, required=True, help="folder to write, or to go on with")
     add("--engine", choices=ENGINES, default="local", help="this process, or Ray workers")
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(args: Namespace) -> cli.Outcome:
     teacher = read_manifest(args.teacher)
-    fitting = _fitting_part(args)
+    fitting = _fitting_part(args, teacher)
     labels = read_labels(args.data, root=args.root, scored=False, skip_bad=args.skip_bad)
     shards = cut_shards(labels, args.shard_size, args.out)
     facts = {
@@ -107,9 +109,10 @@ def _work(args: Namespace) -> cli.Outcome:
     return cli.Outcome(text, {"out": str(args.out), "dataset": record})
 
 
-def _fitting_part(args: Namespace) -> LabelSet:
+def _fitting_part(args: Namespace, teacher: Manifest) -> LabelSet:
     """Labelled pictures the teacher did not learn from, split as training splits them."""
-    labels = read_labels(args.fit, root=args.fit_root, skip_bad=args.skip_bad)
+    labels = read_labels(args.fit, root=args.fit_root, scale=args.scale, skip_bad=args.skip_bad)
+    _check_scale(labels, teacher)
     if not any(labels.split_names):
         labels = labels.with_splits(DRAWN_SPLITS)
     part = labels.select(args.fit_split)
@@ -120,6 +123,22 @@ def _fitting_part(args: Namespace) -> LabelSet:
             fix="label more pictures, or name another split with --fit-split",
         )
     return part
+
+
+def _check_scale(labels: LabelSet, teacher: Manifest) -> None:
+    """A scale that was declared for the teacher's labels is not guessed anew for these."""
+    guessed = labels.scale
+    if guessed is None or guessed.declared:
+        return
+    for record in teacher.datasets:
+        known = record.scale
+        if known and known.declared and (known.low, known.high) != (guessed.low, guessed.high):
+            raise InputError(
+                f"the scores of {labels.name} look like {guessed.low:g} to {guessed.high:g}; "
+                f"the teacher learned {record.name} on {known.low:g} to {known.high:g}",
+                expected="the limits of the labels, declared as they were for the teacher",
+                fix=f"add --scale {known.low:g} {known.high:g}",
+            )
 
 
 def _claim(args: Namespace, facts: dict[str, Any], fitting: LabelSet) -> Mapping:
@@ -190,7 +209,7 @@ def _record(
     scores = read_shards(shards)
     deciles = np.quantile(scores.mapped, np.linspace(0, 1, 11))
     record = {
-        "schema": SCHEMA,
+        "schema": DATASET_SCHEMA,
         "name": labels.name,
         "root": facts["root"],
         "teacher": {},

@@ -71,6 +71,8 @@ class RunState:
         """The opposite of `keep`; without kept weights the learner stays as it is."""
         if self.model:
             learner.load_state_dict(self.model)
+        device = next(learner.parameters()).device
+        self.average = {name: value.to(device) for name, value in self.average.items()}
         for name, parameter in learner.named_parameters():
             entries = {
                 key.rpartition("/")[2]: value.clone()

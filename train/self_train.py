@@ -27,8 +27,9 @@ from fiqa import cli
 from fiqa.errors import ToolkitError
 from fiqa.records import parse_json
 from train import fit_student, fit_teacher, pseudo_label
-from train.stages import RECIPES
+from train.stages import RECIPES, SIZES
 from train.teacher import TEACHERS
+from train.training_run import add_label_flags, label_flags
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Step:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(__doc__ or "")
-    parser.add_argument("--data", type=Path, required=True, help="label set with train and val")
+    add_label_flags(parser)
     parser.add_argument(
         "--unlabelled", type=Path, nargs=2, required=True, metavar=("U1", "U2"),
         help="two sets of other people; their scores, if any, are never trained on",
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def chain(args: Namespace) -> list[Step]:
     """The five steps with all their arguments."""
-    common = ("--seed", str(args.seed), "--device", args.device)
+    common = (*label_flags(args), "--seed", args.seed, "--device", args.device)
     u1, u2 = args.unlabelled
     out: Path = args.out
     folders = {name: out / name for name in ("teacher", "u1", "teacher_plus", "u2", "student")}
@@ -84,7 +85,8 @@ def chain(args: Namespace) -> list[Step]:
 
     def pseudo(name: str, labeller: str, data: Path) -> Step:
         arguments = ("--teacher", folders[labeller], "--data", data, "--fit", args.data, "--out",
-                     folders[name], "--device", args.device)  # fmt: skip
+                     folders[name], *label_flags(args, "--fit-root"),
+                     "--device", args.device)  # fmt: skip
         return _step(name, pseudo_label.main, arguments, folders[name])
 
     student = ("--data", args.data, "--pseudo", folders["u1"], folders["u2"], "--teacher",
@@ -112,6 +114,8 @@ def run_step(step: Step, quiet: bool = False) -> dict[str, Any]:
             expected="the error above mended",
             fix="start the same command again: finished steps are kept",
         )
+    if code not in (cli.DONE, cli.ANSWER_IS_NO):  # told as a code, like a shell's 130
+        raise KeyboardInterrupt
     document: dict[str, Any] = parse_json(printed.getvalue(), step.title)
     return document
 
@@ -123,6 +127,8 @@ def _step(
 
 
 def _run(args: Namespace) -> cli.Outcome:
+    cli.within("--size", args.size, *SIZES)
+    cli.within("--seed", args.seed, 0, cli.LARGEST_SEED)
     steps = chain(args)
     documents = {step.title: run_step(step, args.quiet) for step in steps}
     lines = [f"{step.title:13} {step.out}" for step in steps]

@@ -22,7 +22,8 @@ from PIL import Image
 from fiqa import cli
 from fiqa.contract import Bytes
 from fiqa.errors import InputError
-from fiqa.files import refuse_existing, write_json, writing_folder
+from fiqa.files import refuse_foreign, write_json, writing_folder
+from fiqa.label_files import DATASET, DATASET_SCHEMA
 from fiqa.labels import read_labels
 from fiqa.progress import track
 from train.clean_faces import Person, numbers, portrait_people
@@ -43,12 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--per-identity", type=int, default=10, help="pictures of each person")
     add("--size", type=int, default=224, help="side of the pictures in pixels")
     add("--seed", type=int, default=0)
-    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--overwrite", action="store_true", help="replace a set in --out")
     return cli.run(parser, _make, argv)
 
 
 def _make(args: Namespace) -> cli.Outcome:
-    refuse_existing(args.out, args.overwrite)
+    cli.within("--per-identity", args.per_identity, 1, 1000)
+    cli.within("--size", args.size, 32, 1024)
+    cli.within("--seed", args.seed, 0, cli.LARGEST_SEED)
+    refuse_foreign(args.out, args.overwrite, DATASET)
     people = read_labels(args.boxes, root=args.faces, scored=False)
     if "test" not in people.split_names:
         raise InputError(f"{args.boxes} has no test people", expected="a split column with test")
@@ -65,7 +69,8 @@ def _make(args: Namespace) -> cli.Outcome:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(["image", "score", "identity", "split", "steps"])
             writer.writerows(rows)
-        write_json(folder / "dataset.json", {"schema": 1, "name": args.out.name, "root": "."})
+        record = {"schema": DATASET_SCHEMA, "name": args.out.name, "root": "."}
+        write_json(folder / DATASET, record)
     return cli.Outcome(f"wrote {len(rows)} pictures to {args.out}", {"out": str(args.out)})
 
 

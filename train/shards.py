@@ -49,7 +49,7 @@ def cut_shards(labels: LabelSet, size: int, folder: Path) -> list[Shard]:
     """Cuts of `size` pictures, in the order of the set: the same on every machine."""
     if size < 1:
         raise InputError(f"--shard-size is {size}", expected="1 or more")
-    _check_names(labels)
+    check_names(labels)
     parts = [labels.rows[start : start + size] for start in range(0, len(labels), size)]
     return [
         Shard(
@@ -116,7 +116,9 @@ def _strange(shard: Shard, what: str) -> LabelError:
     )
 
 
-def _check_names(labels: LabelSet) -> None:
+def check_names(labels: LabelSet) -> None:
+    """Refuse names of pictures and people that are no text: a file system takes any bytes."""
+
     def is_text(row: Row) -> bool:
         try:
             (row.image + row.identity).encode()
@@ -128,7 +130,7 @@ def _check_names(labels: LabelSet) -> None:
     if strange:
         raise LabelError(
             f"row {strange[0].line} of {labels.name}: {strange[0].image!r} is not UTF-8",
-            expected="names that Parquet can hold",
+            expected="names that a table can hold",
             fix="rename the file",
         )
 

@@ -14,6 +14,7 @@ from train.data import Augment
 from train.loop import Fitting
 
 LABELS = "labels"
+SIZES = (32, 4096)  # pixels of a picture's side: what networks can be built for
 GRID = 16  # pixels: sizes between the first and the last stage are multiples
 
 
@@ -142,6 +143,18 @@ def ending_at(stages: Sequence[Stage], size: int) -> list[Stage]:
 
 def _resized(stage: Stage, size: int) -> Stage:
     return replace(stage, size=size, name=stage.name.replace(f"@{stage.size}", f"@{size}"))
+
+
+def uncropped(stages: Sequence[Stage], network: str, size: int) -> list[Stage]:
+    """The same stages for a network that takes pictures of one size alone: none is cut."""
+    other = next((stage for stage in stages if stage.size != size), None)
+    if other is not None:
+        raise InputError(
+            f"{network} is built for {size} x {size} pixels, stage {other.name} shows {other.size}",
+            expected="stages of one size, for a network of a fixed size",
+            fix="choose a --recipe of one size, or another network",
+        )
+    return [replace(stage, augment=replace(stage.augment, crop=0.0)) for stage in stages]
 
 
 def without(stages: Sequence[Stage], guard: str) -> list[Stage]:

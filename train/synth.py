@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 
 import fiqa
-from fiqa.cli import Outcome, Parser, run
+from fiqa.cli import LARGEST_SEED, Outcome, Parser, run, within
 from fiqa.errors import InputError
-from fiqa.files import refuse_existing, sha256_bytes, sha256_file, write_json, writing_folder
+from fiqa.files import refuse_foreign, sha256_bytes, sha256_file, write_json, writing_folder
+from fiqa.label_files import DATASET, DATASET_SCHEMA
 from fiqa.labels import read_labels
 from fiqa.progress import track
 from train.clean_faces import drawn_people, portrait_people
@@ -38,12 +39,10 @@ from train.degrade import GROUPS, kinds_of
 from train.reference import POWERS
 from train.samples import Labelled, PictureSettings, Plan, make_all
 
-SCHEMA = 1
 SPLITS = ("train", "val", "val_ood", "test", "test_ood")
 PEOPLE, PER_PERSON = 208, 30  # gives 3120 to train on, 1040 in val and 520 in val_ood
 EVAL_SHARE = 0.25
 SHEET_PICTURES = 144
-LARGEST_SEED = 2**63 - 1
 
 
 def write_labels(path: Path, rows: Sequence[Labelled]) -> None:
@@ -79,7 +78,7 @@ def dataset_record(
     images = "".join(f"{row.sha256}  {row.image}\n" for row in rows)
     used = Counter(step.split(":")[0] for row in rows for step in row.steps.split())
     return {
-        "schema": SCHEMA,
+        "schema": DATASET_SCHEMA,
         "name": name,
         "settings": settings,
         "splits": describe(rows),
@@ -113,14 +112,14 @@ def synthesise(
     plan: Plan, out: Path, settings: dict[str, Any], workers: int = 1, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write the whole folder, or nothing; returns the content of dataset.json."""
-    refuse_existing(out, overwrite)
+    refuse_foreign(out, overwrite, DATASET)
     with writing_folder(out) as folder:
         made = make_all(plan, folder, workers)
         rows = list(track(made, f"synthesising {out.name}", plan.count))
         rows.sort(key=lambda row: SPLITS.index(row.split))  # stable: people and index stay
         write_labels(folder / "labels.csv", rows)
         record = dataset_record(out.name, settings, rows, folder / "labels.csv")
-        write_json(folder / "dataset.json", record)
+        write_json(folder / DATASET, record)
         shown = in_order_of_score(rows, SHEET_PICTURES)
         captions = [(folder / row.image, f"{row.measures.score:.2f} {row.split}") for row in shown]
         write_contact_sheet(folder / "contact_sheet.png", captions)
@@ -143,7 +142,7 @@ def _parser() -> Parser:
     add("--size", type=int, default=160, help="side of the pictures in pixels (%(default)s)")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=_cores(), help="processes (%(default)s)")
-    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--overwrite", action="store_true", help="replace a set in --out")
     return parser
 
 
@@ -155,7 +154,7 @@ def _cores() -> int:
 
 def _work(args: Any) -> Outcome:
     _check(args)
-    refuse_existing(args.out, args.overwrite)  # before the portraits are read
+    refuse_foreign(args.out, args.overwrite, DATASET)  # before the portraits are read
     settings = {
         "source": "drawn",
         "per_identity": args.per_identity,
@@ -180,7 +179,7 @@ def _work(args: Any) -> Outcome:
     }
     files = {
         "labels": str(args.out / "labels.csv"),
-        "record": str(args.out / "dataset.json"),
+        "record": str(args.out / DATASET),
         "contact_sheet": str(args.out / "contact_sheet.png"),
     }
     return Outcome(
@@ -190,12 +189,12 @@ def _work(args: Any) -> Outcome:
 
 
 def _check(args: Any) -> None:
-    _within("--identities", args.identities, 1, 1_000_000)
-    _within("--per-identity", args.per_identity, 1, 1000)
-    _within("--size", args.size, 96, 512)
-    _within("--seed", args.seed, 0, LARGEST_SEED)
-    _within("--workers", args.workers, 1, 256)
-    _within("--eval-share", args.eval_share, 0.0, 0.45)
+    within("--identities", args.identities, 1, 1_000_000)
+    within("--per-identity", args.per_identity, 1, 1000)
+    within("--size", args.size, 96, 512)
+    within("--seed", args.seed, 0, LARGEST_SEED)
+    within("--workers", args.workers, 1, 256)
+    within("--eval-share", args.eval_share, 0.0, 0.45)
     if args.boxes is not None and args.faces is None:
         raise InputError(
             f"--boxes {args.boxes} without --faces",
@@ -204,11 +203,6 @@ def _check(args: Any) -> None:
         )
     if args.faces is not None and not args.faces.is_dir():
         raise InputError(f"{args.faces} is not a folder", expected="a folder of clean portraits")
-
-
-def _within(flag: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise InputError(f"{flag} is {value}", expected=f"{low} to {high}")
 
 
 def _table(record: dict[str, Any], files: dict[str, str]) -> str:

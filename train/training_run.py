@@ -13,39 +13,60 @@ from typing import Any
 
 import numpy as np
 
-from fiqa.cli import Outcome, Parser
+from fiqa.cli import LARGEST_SEED, Outcome, Parser, within
 from fiqa.contract import PreprocessSpec
-from fiqa.errors import InputError, OutputError
-from fiqa.files import write_json
+from fiqa.errors import InputError, MetricError, OutputError
+from fiqa.files import refuse_foreign, write_json
+from fiqa.label_files import RUN
 from fiqa.labels import LabelSet, read_labels
 from fiqa.manifest import SIDECAR, Manifest, Measurement, read_manifest, tool_versions
+from fiqa.metrics import challenge_score
 from fiqa.records import read_json, to_plain
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.data import DEFAULT_CACHE_BYTES
-from train.distributed import pick_device, place
+from train.distributed import World, is_first_process, pick_device, place
 from train.evaluation import VALIDATION
 from train.figures import agreement
 from train.loop import LoopConfig, fit
 from train.network import QualityNet
 from train.predict import predict_set
 from train.stage_task import Learner, Study, Teacher, stage_tasks
-from train.stages import LABELS, Stage
+from train.stages import LABELS, Stage, uncropped
 from train.start_weights import start
 
 logger = logging.getLogger(__name__)
 
-RUN = "run.json"
 DRAWN_SPLITS = {"train": 0.9, "val": 0.1}  # where a label set names none
+MOST_CACHE_GB = 1_000_000
 MEASURED = ("score", "srcc", "plcc")
 
 
-def add_run_flags(parser: Parser) -> None:
-    """Flags of every command that trains on label sets."""
+def add_label_flags(parser: Parser) -> None:
+    """The labelled set that is learned from, and how it is read."""
     parser.add_argument("--data", type=Path, required=True, help="label set with train and val")
     parser.add_argument("--root", type=Path, help="the folder that picture names refer to")
     parser.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"),
                         help="limits of the labels (default: recognised)")  # fmt: skip
     parser.add_argument("--skip-bad", action="store_true", help="go on without bad rows")
+
+
+def label_flags(args: Namespace, root_flag: str = "--root") -> tuple[object, ...]:
+    """The flags that stand beside --data, for a command that calls another."""
+    return (
+        *((root_flag, args.root) if args.root else ()),
+        *(("--scale", *args.scale) if args.scale else ()),
+        *(("--skip-bad",) if args.skip_bad else ()),
+    )
+
+
+def read_labelled(args: Namespace) -> LabelSet:
+    """The set that the flags name."""
+    return read_labels(args.data, root=args.root, scale=args.scale, skip_bad=args.skip_bad)
+
+
+def add_run_flags(parser: Parser) -> None:
+    """Flags of every command that trains on label sets."""
+    add_label_flags(parser)
     parser.add_argument(
         "--pseudo", type=Path, nargs="*", default=[], help="pseudo-labelled sets, in stage order"
     )
@@ -64,10 +85,18 @@ def add_run_flags(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="start anew in an existing --out")
 
 
+def check_run_flags(args: Namespace) -> None:
+    """Numbers out of range, before any picture is read."""
+    within("--epochs", args.epochs, 0)
+    within("--pictures", args.pictures, 0)
+    within("--patience", args.patience, 0)
+    within("--cache-gb", args.cache_gb, 0, MOST_CACHE_GB)
+    within("--seed", args.seed, 0, LARGEST_SEED)
+
+
 def read_sources(args: Namespace) -> tuple[dict[str, LabelSet], dict[str, LabelSet]]:
     """(training sources by name, validation sets by split) of the command line."""
-    labels = read_labels(args.data, root=args.root, scale=args.scale, skip_bad=args.skip_bad)
-    return split_sources(labels, [read_labels(path) for path in args.pseudo])
+    return split_sources(read_labelled(args), [read_labels(path) for path in args.pseudo])
 
 
 def split_sources(
@@ -85,7 +114,7 @@ def split_sources(
             f"{labels.name} has no split val", expected="validation pictures of other people",
             fix="add a split column, or leave it out to have one drawn",
         )  # fmt: skip
-    _check_people(sources, labels, validation)
+    _check_people(sources, labels)
     return sources, validation
 
 
@@ -100,6 +129,10 @@ def train_checkpoint(
 ) -> Manifest:
     """Train, or go on training, and write the best weights with their manifest to --out."""
     stages = [_cut(stage, args) for stage in stages]
+    if network.has_fixed_size:
+        stages = uncropped(stages, network.name, network.size)
+    if any(stage.fitting.epochs for stage in stages):
+        _check_validation(validation)
     facts: dict[str, Any] = {
         "recipe": recipe,
         "stages": to_plain(stages),
@@ -112,10 +145,10 @@ def train_checkpoint(
     records += [labels.record(name) for name, labels in validation.items()]
     reads = [one.root for one in (*sources.values(), *validation.values())]
     reads += [teacher] if teacher else []
-    claim_folder(
-        args.out, {"model": network.name, **facts, "data": to_plain(records)}, args.overwrite, reads
-    )
-    if (args.out / SIDECAR).exists():
+    claimed = {"model": network.name, **facts, "data": to_plain(records)}
+    world = World.start(args.device)
+    if world.agree(lambda: _is_finished(args, claimed, reads)):
+        world.end()
         logger.info("%s is finished already", args.out)
         return read_manifest(args.out)
     study = Study(
@@ -138,6 +171,12 @@ def train_checkpoint(
     if result.is_first:
         manifest = save_checkpoint(args.out, network.cpu().state_dict(), manifest)
     return manifest
+
+
+def _is_finished(args: Namespace, facts: dict[str, Any], reads: Iterable[Path]) -> bool:
+    """Claim --out for this run, and look whether the same run ended there."""
+    claim_folder(args.out, facts, args.overwrite, reads)
+    return (args.out / SIDECAR).exists()
 
 
 def measure(
@@ -168,11 +207,7 @@ def claim_folder(
     """
     _refuse_inside(folder, reads)
     if overwrite and folder.exists():
-        if not (folder / RUN).exists():
-            raise OutputError(
-                f"{folder} is no run of ours", expected="a run folder to replace",
-                fix="choose another --out",
-            )  # fmt: skip
+        refuse_foreign(folder, overwrite, RUN)
         shutil.rmtree(folder)
     if not is_begun(folder, facts):
         write_json(folder / RUN, _as_read_back(facts))
@@ -216,6 +251,8 @@ def _refuse_inside(folder: Path, reads: Iterable[Path]) -> None:
 
 def outcome(folder: Path, manifest: Manifest) -> Outcome:
     """What both fit commands end with: the checkpoint and its measured figures."""
+    if not is_first_process():
+        return Outcome("", {})
     return Outcome(
         f"{_describe(manifest)}\nwrote {folder}",
         {
@@ -238,12 +275,23 @@ def _describe(manifest: Manifest) -> str:
 
 def _train_part(labels: LabelSet) -> LabelSet:
     """Pseudo-labelled sets are for training whole, unless they name splits."""
-    return labels.select("train") if "train" in labels.split_names else labels
+    return labels.select("train") if any(labels.split_names) else labels
 
 
-def _check_people(
-    sources: dict[str, LabelSet], labels: LabelSet, validation: dict[str, LabelSet]
-) -> None:
+def _check_validation(validation: dict[str, LabelSet]) -> None:
+    """The best weights are chosen by figures that the labels of each set have to define."""
+    for name, labels in validation.items():
+        try:
+            challenge_score(labels.scores, labels.scores)
+        except MetricError as error:
+            raise InputError(
+                f"split {name} of {labels.name} cannot choose the best weights: {error.found}",
+                expected="three or more pictures, of different scores",
+                fix=f"move more people into {name} by a split column, or label more pictures",
+            ) from error
+
+
+def _check_people(sources: dict[str, LabelSet], labels: LabelSet) -> None:
     """Nobody who is validated on may stand in a training source."""
     kept_apart = {
         row.identity for row in labels.rows if row.identity and row.split not in ("", "train")

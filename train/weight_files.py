@@ -145,7 +145,7 @@ def _choose_part(loaded: Any, path: Path, part: str | None) -> Tensors:
     raise InputError(
         f"{path} has no part {part!r}" if part else f"{path} holds {len(parts)} state dicts",
         expected=f"one of: {names}",
-        fix="name it: python -m train.import_weights ... --part NAME",
+        fix=f"name it: python -m train.import_weights {path} --part NAME ...",
     )
 
 

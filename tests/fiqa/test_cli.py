@@ -161,3 +161,25 @@ def test_a_folder_takes_the_place_of_a_file_and_leaves_nothing_behind(tmp_path: 
         (temporary / "x").write_text("1")
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
     assert (path / "x").read_text() == "1"
+
+
+def test_only_a_folder_that_holds_the_mark_is_given_up(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    files.refuse_foreign(out, False, "mark.json")
+    out.mkdir()
+    files.refuse_foreign(out, True, "mark.json")
+    (out / "holiday.png").write_text("mine")
+    with pytest.raises(OutputError, match="holds no mark"):
+        files.refuse_foreign(out, True, "mark.json")
+    (out / "mark.json").write_text("{}")
+    files.refuse_foreign(out, True, "mark.json")
+    with pytest.raises(OutputError, match="exists already"):
+        files.refuse_foreign(out, False, "mark.json")
+
+
+@pytest.mark.parametrize(("value", "limits"), [(-1, (0,)), (7, (0, 6)), (float("nan"), (0,))])
+def test_numbers_out_of_range_are_refused(value: float, limits: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=f"--n is {value}"):
+        cli.within("--n", value, *limits)
+    cli.within("--n", None, *limits)
+    cli.within("--n", 3, *limits)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fiqa.contract import PreprocessSpec
+from fiqa.errors import InputError
 from fiqa.labels import LabelSet, Row
 from tests.doubles.checkpoints import save_network
 from tests.doubles.tiny_sets import TINY, make_set
@@ -120,6 +121,41 @@ def test_difference_is_the_mean_over_seeds_with_an_interval_over_people() -> Non
         found.score - np.mean(figures_of(good, good, labels).seeds)
     )
     assert found.difference.high < 0
+
+
+def test_too_few_people_for_an_interval_are_compared_over_pictures() -> None:
+    wanted = np.linspace(0, 1, 12)
+    rows = tuple(Row(i, f"{i}.png", s, identity=f"p{i % 2}") for i, s in enumerate(wanted))
+    found = figures_of([wanted], [wanted[::-1]], LabelSet("x", Path(), rows, "0"))
+    assert found.difference.value == pytest.approx(2)
+
+
+def test_validation_people_are_drawn_where_the_set_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_set(tmp_path / "data", 30, splits=False)
+    make_set(tmp_path / "u1", 3, offset=100, splits=False)
+
+    def seen(args: object, variant: object, seed: int, splits: dict[str, LabelSet]) -> None:
+        assert [*splits] == ["val"]
+        raise InputError("seen")
+
+    monkeypatch.setattr(ablation, "_train", seen)
+    with pytest.raises(InputError, match="seen"):
+        ablation._ablate(
+            Namespace(
+                data=tmp_path / "data", root=None, scale=None, skip_bad=False,
+                pseudo=[tmp_path / "u1"], seeds=[0], epochs=1, pictures=8,
+            )
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [("--epochs", "0"), ("--pictures", "0"), ("--seeds", "-1")])
+def test_numbers_out_of_range_are_named(
+    tmp_path: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, *wrong) == 2
+    assert " is ".join(wrong) in capsys.readouterr().err
 
 
 def test_the_table_of_the_docs_is_that_of_the_result_file() -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fiqa import metrics, score
 from fiqa.bootstrap import bootstrap_difference, bootstrap_interval
 from fiqa.contract import PreprocessSpec
 from fiqa.labels import LabelSet, Row, read_labels
-from fiqa.manifest import read_manifest, split_artifact
+from fiqa.manifest import read_manifest, split_artifact, update_manifest
 from tests.doubles import tiny_models
 from train import evaluate, evaluation, recorded_steps
 from train.evaluation import read_evaluation
@@ -409,6 +410,33 @@ def test_set_without_splits_is_measured_whole(
     data = write_rows(tmp_path, world, [""] * 4)
     (found,) = run(capsys, world / "m.tflite", "--data", data)["evaluation"]["splits"]
     assert (found["split"], found["count"], found["units"]) == ("all", 4, "pictures")
+
+
+def test_pictures_that_the_model_learned_from_are_told(
+    world: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path, world, [""] * 4)
+    learned = read_labels(data).with_splits({"train": 1.0}).record("train")
+    update_manifest(artifact, replace(read_manifest(artifact), datasets=(learned,)))
+    (warning,) = run(capsys, artifact, "--data", data)["warnings"]
+    assert "trained on 4 pictures of own that are judged here" in warning
+    assert evaluate.main([str(artifact), "--data", str(data), "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert warning in captured.out
+    assert warning in captured.err
+    other = write_rows(tmp_path, world, ["", "", "", "", ""])
+    assert run(capsys, artifact, "--data", other)["warnings"] == []
+
+
+def test_held_out_splits_of_the_set_it_was_trained_on_are_no_reason_to_warn(
+    world: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path, world, ["train"] * 3 + ["val"] * 3)
+    learned = read_labels(data).select("train").record("train")
+    update_manifest(artifact, replace(read_manifest(artifact), datasets=(learned,)))
+    assert run(capsys, artifact, "--data", data)["warnings"] == []
+    (warning,) = run(capsys, artifact, "--data", data, "--split", "train")["warnings"]
+    assert "trained on 3 pictures" in warning
 
 
 def test_training_pictures_are_measured_only_when_asked_for(

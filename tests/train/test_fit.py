@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fiqa.manifest import read_manifest
 from tests.doubles.tiny_sets import TINY, make_set
 from train import fit_student, fit_teacher, stage_task, stages, teacher
 from train.checkpoint import load_checkpoint
+from train.distributed import World, pick_device
 from train.loop import Fitting
 from train.network import QualityNet
 from train.predict import predict_set
@@ -144,6 +146,91 @@ def test_large_student_is_refused_until_allowed(
     data = make_set(tmp_path / "data", 6)
     assert fit(data, tmp_path / "run", "--student", "resnet18") == 2
     assert "--allow-large" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--epochs", "-1"), ("--pictures", "-5"), ("--size", "4"), ("--size", "-8"), ("--size", "0"),
+     ("--seed", "-1"), ("--patience", "-1"), ("--cache-gb", "nan")],
+)  # fmt: skip
+def test_numbers_out_of_range_are_named(
+    tmp_path: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path / "data", tmp_path / "run", *wrong) == 2
+    assert " is ".join(wrong) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [2, 8], ids=["too few", "all alike"])
+def test_validation_that_defines_no_figure_is_refused_before_the_training(
+    kept: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    header, *lines = (data / "labels.csv").read_text().splitlines()
+    train = [line for line in lines if line.endswith("train")]
+    val = [line for line in lines if line.endswith("val")][:kept]
+    if kept > 2:
+        val = [re.sub(r"(?<=png,)[^,]+", "0.5", line) for line in val]
+    (data / "labels.csv").write_text("\n".join([header, *train, *val]) + "\n")
+    assert fit(data, tmp_path / "run") == 2
+    assert "split val of data cannot choose the best weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pseudo_labelled_set_without_train_in_its_splits_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    measured = make_set(tmp_path / "severity", 2, offset=30)
+    labels = measured / "labels.csv"
+    labels.write_text(labels.read_text().replace("train", "test").replace("val", "test"))
+    assert fit(data, tmp_path / "run", "--pseudo", str(measured)) == 2
+    assert "severity has no rows in split 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_network_of_a_fixed_size_trains_on_whole_pictures(tmp_path: Path, backbone: str) -> None:
+    data = make_set(tmp_path / "data", 6)
+    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--init", "random",
+                 "--backbone", backbone, "--recipe", "demo", "--pictures", "8",
+                 "--device", "cpu", "--quiet"]  # fmt: skip
+    assert fit_teacher.main(arguments) == 0
+    (one,) = read_manifest(tmp_path / "run").recipe["stages"]
+    assert (one["size"], one["augment"]["crop"]) == (32, 0.0)
+
+
+def test_network_of_a_fixed_size_takes_no_stages_of_other_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run", "--student", "test_vit") == 2
+    told = capsys.readouterr().err
+    assert "test_vit is built for 64 x 64 pixels, stage stage1@128 shows 32" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_the_first_of_many_processes_claims_the_folder_and_tells_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "data", 6)
+    assert fit(data, tmp_path / "run") == 0
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    second = World(1, 2, torch.device("cpu"))
+    monkeypatch.setattr(World, "start", lambda device: second)
+    monkeypatch.setattr(World, "agree", lambda self, work: True)  # the first found it finished
+    monkeypatch.setenv("RANK", "1")
+    assert fit(data, tmp_path / "run", "--overwrite", "--json") == 0
+    assert capsys.readouterr().out == ""
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_each_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("cuda")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == torch.device("cuda", 1)
+    assert pick_device("cpu") == torch.device("cpu")
 
 
 def test_teacher_then_student_with_pseudo_labels(tmp_path: Path) -> None:

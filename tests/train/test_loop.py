@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fiqa.errors import ManifestError, OutputError, PictureError
 from train.loop import Batch, Fitting, LoopConfig, TaskMaker, TrainingError, fit
-from train.run_state import STATE, load_state, save_state
+from train.run_state import STATE, RunState, load_state, save_state
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +243,16 @@ def test_the_state_of_another_network_or_with_strange_counters_is_refused(tmp_pa
         save_state(tmp_path, dataclasses.replace(state, **change))
         with pytest.raises(ManifestError, match=message):
             load_state(tmp_path).check_fit(Line())
+
+
+def test_restored_average_lies_where_the_learner_lies(tmp_path: Path) -> None:
+    learner = Line()
+    state = RunState(average=dict(learner.state_dict()))
+    save_state(tmp_path, state)
+    kept, moved = load_state(tmp_path), Line().to("meta")
+    kept.restore(moved, torch.optim.AdamW(moved.parameters()))
+    assert {value.device.type for value in kept.average.values()} == {"meta"}
+    kept.update_average(moved, 0.9)
 
 
 def test_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

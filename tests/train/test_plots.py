@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiqa.contract import PreprocessSpec
+from fiqa.contract import Box, PreprocessSpec
 from fiqa.labels import LabelSet, Row
 from train.evaluation import Scored, SplitEvaluation, evaluate_split
 
@@ -86,3 +86,25 @@ def test_worst_pictures_are_cut_as_the_model_saw_them(tmp_path: Path) -> None:
     face = np.asarray(plots._face(tmp_path, row, PreprocessSpec(size=8)))
     assert face.shape == (8, 8, 3)
     assert (face == (200, 30, 30)).all()
+
+
+def test_worst_faces_of_one_photo_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (90, 30)).save(tmp_path / "group.png")
+    rows = tuple(
+        Row(number, "group.png", number / 2, box=Box(30 * number, 0, 30, 30)) for number in range(3)
+    )
+    labels = LabelSet("set", tmp_path, rows, "")
+    scored = Scored("val", labels, np.array([0.1, 0.9, 0.2]))
+    shown: list[Row] = []
+
+    def face(root: Path, row: Row, spec: PreprocessSpec) -> np.ndarray:
+        shown.append(row)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(plots, "_face", face)
+    found = evaluate_split(scored)
+    plots.draw_worst(tmp_path / "worst.png", [(scored, found)], PreprocessSpec(size=8))
+    assert [row.score for row in shown] == [one.label for one in found.worst]
+    assert {row.box for row in shown} == {row.box for row in rows}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from fiqa.labels import read_labels
+from fiqa.labels import Row, read_labels
 from tests.doubles.tiny_sets import write_portraits
 from train import portrait_sets
 
@@ -58,3 +60,29 @@ def test_collection_without_test_people_is_refused(
     boxes.write_text(boxes.read_text().replace(",test,", ",train,"))
     assert make(portraits, tmp_path / "out") == 2
     assert "keeps nobody for the test" in capsys.readouterr().err
+
+
+def test_sets_made_with_other_settings_are_not_taken_for_these(
+    portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "labelled").mkdir(parents=True)
+    settings = {"per_identity": 3, "size": 112, "seed": 7}
+    (out / "labelled" / "dataset.json").write_text(json.dumps({"settings": settings}))
+    assert make(portraits, out) == 2
+    assert "made otherwise: seed differ" in capsys.readouterr().err
+
+
+def test_pictures_of_unknown_people_are_shared_out_one_by_one() -> None:
+    rows = [Row(line, f"{line}.png") for line in range(40)]
+    assert {portrait_sets.set_of(row) for row in rows} == set(portrait_sets.SETS)
+    assert {portrait_sets.split_of(row) for row in rows} == {"train", "val"}
+
+
+def test_portraits_without_a_box_are_measured_whole(portraits: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 200)).save(portraits / "thin.png")
+    boxes = portraits / "boxes.csv"
+    boxes.write_text(boxes.read_text() + "thin.png,thin,test,\n")
+    assert make(portraits, tmp_path / "out") == 0
+    labels = read_labels(tmp_path / "out" / "labelled")
+    assert "thin" not in {row.identity for row in labels.rows}

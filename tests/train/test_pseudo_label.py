@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from fiqa.contract import PreprocessSpec, Square
 from fiqa.errors import MissingDependencyError
 from fiqa.labels import read_labels
 from fiqa.logistic import LogisticFit, fit_logistic
+from fiqa.manifest import read_manifest, update_manifest
 from fiqa.metrics import evaluate_scores
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
@@ -280,6 +284,27 @@ def test_a_teacher_that_ranks_the_wrong_way_is_refused(
     assert "do not rise with the labels" in error["found"]
     assert "SRCC -0." in error["found"]
     assert not (tmp_path / "u1").exists()
+
+
+def test_a_scale_declared_for_the_teacher_is_not_guessed_anew(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (material / "labelled/labels.csv").read_text()
+    (tmp_path / "ten.csv").write_text(
+        re.sub(r"(?<=png,)[^,]+", lambda score: f"{10 * float(score[0]):.5f}", text)
+    )
+    folder = tmp_path / "teacher"
+    shutil.copytree(material / "teacher", folder)
+    manifest = read_manifest(folder)
+    learned = read_labels(tmp_path / "ten.csv", root=material / "labelled", scale=(0, 10))
+    update_manifest(folder, replace(manifest, datasets=(learned.record("train"),)))
+    options = {"teacher": folder, "fit": tmp_path / "ten.csv", "fit_root": material / "labelled"}
+    assert run(material, tmp_path / "u1", **options) == 2
+    assert answer(capsys)["error"]["fix"] == "add --scale 0 10"
+    words = [*command(material, tmp_path / "u1", **options), "--scale", "0", "10"]
+    assert pseudo_label.main(words) == 0
+    deciles = answer(capsys)["dataset"]["score_deciles"]
+    assert deciles[5] > 0.2  # of 0..100 they would all lie below 0.1
 
 
 def test_a_few_labelled_pictures_are_not_enough_for_the_scale(

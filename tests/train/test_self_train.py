@@ -21,7 +21,7 @@ def steps(tmp_path: Path) -> list[Step]:
             data=tmp_path / "data", unlabelled=[tmp_path / "a", tmp_path / "b"],
             out=tmp_path / "chain", teacher_recipe="small", teacher_init="pypi",
             student="lcnet_050", student_init="random", recipe="mspt_fast", size=160, seed=3,
-            device="cpu",
+            device="cpu", root=tmp_path / "pictures", scale=(0.0, 10.0), skip_bad=True,
         )
     )  # fmt: skip
 
@@ -40,6 +40,11 @@ def test_chain_is_the_papers_loop(steps: list[Step]) -> None:
     assert value(student, "--pseudo", 2) == ["u1", "u2"]
     assert value(student, "--teacher") == ["teacher_plus"]
     assert value(student, "--size") == ["160"]
+    for step in steps:
+        assert value(step, "--scale", 2) == ["0.0", "10.0"]
+        assert "--skip-bad" in step.arguments
+        named = {"--root", "--fit-root"} & set(step.arguments)
+        assert named == {"--fit-root" if "--fit" in step.arguments else "--root"}
     assert student.command.startswith("python -m train.fit_student --data ")
 
 
@@ -60,6 +65,21 @@ def test_failing_step_stops_the_chain_and_says_how_to_go_on(tmp_path: Path) -> N
     with pytest.raises(StepError, match="finished steps are kept"):
         run_step(Step("teacher", main, ("--x",), tmp_path))
     assert ran == [["--x", "--json"]]
+
+
+def test_a_step_that_was_interrupted_interrupts_the_chain(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_step(Step("teacher", lambda argv: 130, (), tmp_path))
+
+
+def test_numbers_of_the_last_step_are_checked_before_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", "d", "--unlabelled", "a", "b", "--out", str(tmp_path),
+                 "--teacher-init", "random", "--student-init", "random"]  # fmt: skip
+    for flag, wrong in (("--size", "4"), ("--seed", "-1")):
+        assert self_train.main([*arguments, flag, wrong]) == 2
+        assert f"{flag} is {wrong}" in capsys.readouterr().err
 
 
 def test_chain_gives_one_document_with_all_steps(

@@ -77,3 +77,20 @@ def test_set_without_test_people_is_refused(made: Path, capsys: pytest.CaptureFi
     assert severity_set.main(command(made, made / "train.csv", "none")) == 2
     assert "no test people" in capsys.readouterr().err
     assert not (made / "none").exists()
+
+
+def test_only_an_earlier_set_is_replaced(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = made / "mine"
+    (mine / "holiday").mkdir(parents=True)
+    assert severity_set.main([*command(made, made / "none.csv", "mine"), "--overwrite"]) == 2
+    assert "holds no dataset.json" in capsys.readouterr().err
+    assert (mine / "holiday").is_dir()
+
+
+@pytest.mark.parametrize("wrong", [("--size", "4"), ("--seed", "-1"), ("--per-identity", "0")])
+def test_numbers_out_of_range_are_named(
+    made: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = made / "faces" / "boxes.csv"
+    assert severity_set.main([*command(made, boxes, "wrong"), *wrong]) == 2
+    assert " is ".join(wrong) in capsys.readouterr().err

@@ -262,12 +262,20 @@ def test_drawn_people_make_a_set(tmp_path, capsys):
 def test_existing_set_is_replaced_only_on_request(tmp_path, portraits, capsys):
     out = tmp_path / "set"
     out.mkdir()
-    (out / "mine.txt").write_text("keep")
+    (out / "dataset.json").write_text("{}")
+    (out / "old.txt").write_text("old")
     assert make(out, "--faces", str(portraits)) == 2
-    assert (out / "mine.txt").exists()
+    assert (out / "old.txt").exists()
     assert "--overwrite" in capsys.readouterr().err
     assert make(out, "--faces", str(portraits), "--overwrite") == 0
-    assert not (out / "mine.txt").exists()
+    assert not (out / "old.txt").exists()
+
+
+def test_portraits_are_never_overwritten_by_their_set(portraits, capsys):
+    before = contents(portraits)
+    assert make(portraits, "--faces", str(portraits), "--overwrite") == 2
+    assert "holds no dataset.json" in capsys.readouterr().err
+    assert contents(portraits) == before
 
 
 @pytest.mark.parametrize(
@@ -298,6 +306,15 @@ def test_small_and_unreadable_portraits_are_named(tmp_path, capsys):
     assert make(tmp_path / "set", "--faces", str(folder)) == 2
     assert "p1.png" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_portrait_whose_name_is_no_text_is_named(tmp_path, capsys):
+    folder = draw_portraits(tmp_path / "faces", 3)
+    os.rename(folder / "p1.png", os.fsencode(folder) + b"/p\xff.png")
+    assert make(tmp_path / "set", "--faces", str(folder)) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
 
 
 def test_small_faces_in_large_pictures_are_told_by_their_box(tmp_path):
