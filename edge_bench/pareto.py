@@ -56,7 +56,6 @@ PAIRS = (
     Pair("mobilenetv3_small_100", 224),
     Pair("mobilenetv3_small_100.relu_stem", 224),
     Pair("tf_efficientnet_lite0", 112),
-    Pair("mobilenetv4_conv_small_050", 224),
     Pair("mobilenetv3_small_100", 640, is_reference=True),
     Pair("edgenext_xx_small", 352, is_reference=True),
 )
