@@ -236,23 +236,25 @@ def _write(out: Path, found: Pareto) -> cli.Outcome:
     write_json(out / DOCUMENT, to_plain(found))
     write_bytes(out / TABLE, table_of(found).encode())
     with writing(out / PICTURE) as temporary:
-        draw_pareto(temporary, points_of(found.rows), "mean score on val and val_ood")
+        draw_pareto(
+            temporary, points_of(found.rows), "mean score on val and val_ood", ("float", "INT8")
+        )
     files = [str(out / name) for name in (DOCUMENT, TABLE, PICTURE)]
     text = "\n".join([table_of(found), *files])
     return cli.Outcome(text, {"pareto": to_plain(found)}, found.aim.status != "missed")
 
 
 def points_of(rows: Sequence[Row]) -> dict[str, list[Cost]]:
-    """By core. Green: published; filled: INT8; grey: not comparable."""
-    from train.plots import BLUE, GREEN, GREY, Cost
+    """By core."""
+    from train.plots import Cost
 
-    def colour(row: Row) -> str:
-        return GREY if row.not_comparable else GREEN if row.is_reference else BLUE
+    def name(row: Row) -> str:
+        return f"{row.name} (not comparable)" if row.not_comparable else row.name
 
     return {
         core: [
-            Cost(f"{row.student} {row.size}, {one.precision}", one.instructions[core] / 1e6,
-                 one.deciding, colour(row), one.precision == "int8")
+            Cost(name(row), one.instructions[core] / 1e6, one.deciding,
+                 one.precision == "int8", row.is_reference)
             for row in rows
             for one in row.artifacts
         ]

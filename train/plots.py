@@ -16,6 +16,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter
 
 from fiqa.contract import PreprocessSpec, load_picture
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 INK, GRID = "#333333", "#e4e4e4"
 BLUE, GREEN, GREY, RED = "#2a6fb0", "#3a8f4d", "#8a8a8a", "#c0492f"
+PALETTE = (BLUE, RED, GREEN, "#d9902f", "#7a4fa3", "#2f9e9e", "#b0508a", "#6b5b3e")
 STYLE: Any = {  # keys of matplotlib
     "font.size": 9,
     "axes.spines.top": False,
@@ -53,8 +55,6 @@ STYLE: Any = {  # keys of matplotlib
 DPI = 130
 PANEL_IN = 3.3
 MOST_REACH = 5.0  # times the median row: what reaches further stands in figures
-NEAR_SHARE = 0.04  # of the scores shown: names of points nearer than that would overlap
-ABOVE, HIGHER = 4, 13  # where a name stands, in points
 MOST_COLUMNS = 3
 
 
@@ -177,41 +177,45 @@ def draw_ablation(path: Path, rows: Sequence[AblationRow]) -> None:
 class Cost:
     """A point of a Pareto plot: what it costs, in millions of instructions, and what it gives."""
 
-    name: str
+    name: str  # points of one name share a colour
     instructions: float
     score: float
-    colour: str
     is_filled: bool
+    is_reference: bool
 
 
-def draw_pareto(path: Path, panels: Mapping[str, Sequence[Cost]], score: str) -> None:
-    """Score against instructions, a panel a processor; up and to the left is better."""
+def draw_pareto(
+    path: Path, panels: Mapping[str, Sequence[Cost]], score: str, marks: tuple[str, str]
+) -> None:
+    """Score against instructions, a panel a processor; up and to the left is better.
+
+    `marks`: what open and filled points are. References are diamonds.
+    """
+    names = list(dict.fromkeys(one.name for points in panels.values() for one in points))
+    colours = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
     with matplotlib.rc_context(STYLE):
-        figure, all_axes = _panels(len(panels), size=(4.4 * len(panels), 4.2))
+        figure, all_axes = _panels(len(panels), size=(4.4 * len(panels), 4.8))
         for axes, (title, points) in zip(all_axes, panels.items(), strict=True):
-            costs = [one.instructions for one in points]
-            middle = math.sqrt(min(costs) * max(costs))
-            scores = [one.score for one in points]
-            near = NEAR_SHARE * (max(scores) - min(scores))
-            for number, one in enumerate(points):
-                face = one.colour if one.is_filled else "none"
-                axes.plot([one.instructions], [one.score], "o", mec=one.colour, mfc=face)
-                side = 1 if one.instructions <= middle else -1
-                is_crowded = any(abs(one.score - other) <= near for other in scores[:number])
-                axes.annotate(
-                    one.name, (one.instructions, one.score), fontsize=7,
-                    xytext=(5 * side, HIGHER if is_crowded else ABOVE),
-                    textcoords="offset points", color=one.colour, in_layout=False,
-                    ha="left" if side > 0 else "right",
+            for one in points:
+                colour = colours[one.name]
+                axes.plot(
+                    [one.instructions], [one.score], "D" if one.is_reference else "o", ms=7,
+                    mew=1.6, mec=colour, mfc=colour if one.is_filled else "none",
                 )  # fmt: skip
             axes.set_xscale("log")
-            axes.margins(x=0.25, y=0.12)
+            axes.margins(x=0.1, y=0.1)
             for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
                 axis(FormatStrFormatter("%g"))
             axes.tick_params(which="minor", labelsize=7)
             axes.set_title(title, loc="left")
             axes.set_xlabel("millions of instructions a face")
             axes.set_ylabel(score)
+        keys = [Line2D([], [], color=colour, lw=5, label=name) for name, colour in colours.items()]
+        keys += [
+            Line2D([], [], ls="", marker="o", mec=GREY, mfc=GREY if filled else "none", label=mark)
+            for filled, mark in enumerate(marks)
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
         _save(figure, path)
 
 
