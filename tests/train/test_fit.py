@@ -187,7 +187,10 @@ def test_a_pseudo_labelled_set_without_train_in_its_splits_is_refused(
     assert "severity has no rows in split 'train'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["test_vit", pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow)],
+)
 def test_network_of_a_fixed_size_trains_on_whole_pictures(tmp_path: Path, backbone: str) -> None:
     data = make_set(tmp_path / "data", 6)
     arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--init", "random",
