@@ -14,7 +14,6 @@ command again to go on where a run was stopped.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 
 from fiqa import cli
 from fiqa.labels import LabelSet, read_labels
-from fiqa.manifest import SIDECAR, Manifest, read_manifest
+from fiqa.manifest import Manifest, read_manifest
 from fiqa.records import to_plain
 from quantize.calibration import calibration_from
 from quantize.deployable import make_deployable, open_network
@@ -33,9 +32,7 @@ from quantize.qat_task import IntegerTask
 from quantize.recipes import RECIPES, faithful, named, quantise
 from train.loop import Fitting, LoopConfig, fit
 from train.stages import LABELS
-from train.training_run import claim_folder, is_begun, split_sources
-
-logger = logging.getLogger(__name__)
+from train.training_run import is_begun, is_finished, split_sources
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,8 @@ def learn(
     network, source = open_network(checkpoint, plan.size)
     sources, validation = split_sources(labels, others)
     facts = _facts(checkpoint, plan, sources, validation)
-    claim_folder(out, facts, overwrite, (checkpoint, *(one.root for one in (labels, *others))))
-    if (out / SIDECAR).exists():
-        logger.info("%s is finished already", out)
+    reads = (checkpoint, *(one.root for one in (labels, *others)))
+    if is_finished(out, facts, overwrite, reads, device):
         return read_manifest(out)
     deployable = make_deployable(network, source.preprocess)
     seen = calibration_from(sources[LABELS], deployable.spec).pictures

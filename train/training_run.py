@@ -146,10 +146,7 @@ def train_checkpoint(
     reads = [one.root for one in (*sources.values(), *validation.values())]
     reads += [teacher] if teacher else []
     claimed = {"model": network.name, **facts, "data": to_plain(records)}
-    world = World.start(args.device)
-    if world.agree(lambda: _is_finished(args, claimed, reads)):
-        world.end()
-        logger.info("%s is finished already", args.out)
+    if is_finished(args.out, claimed, args.overwrite, reads, args.device):
         return read_manifest(args.out)
     study = Study(
         sources, validation, spec, _teacher(teacher, args), args.seed,
@@ -171,12 +168,6 @@ def train_checkpoint(
     if result.is_first:
         manifest = save_checkpoint(args.out, network.cpu().state_dict(), manifest)
     return manifest
-
-
-def _is_finished(args: Namespace, facts: dict[str, Any], reads: Iterable[Path]) -> bool:
-    """Claim --out for this run, and look whether the same run ended there."""
-    claim_folder(args.out, facts, args.overwrite, reads)
-    return (args.out / SIDECAR).exists()
 
 
 def measure(
@@ -210,12 +201,29 @@ def claim_folder(
         refuse_foreign(folder, overwrite, RUN)
         shutil.rmtree(folder)
     if not is_begun(folder, facts):
-        write_json(folder / RUN, _as_read_back(facts))
+        write_json(folder / RUN, facts)
+
+
+def is_finished(
+    folder: Path, facts: dict[str, Any], overwrite: bool, reads: Iterable[Path], device: str
+) -> bool:
+    """Whether this run ended there before; the first of its processes claims the folder for all."""
+
+    def ended() -> bool:
+        claim_folder(folder, facts, overwrite, reads)
+        return (folder / SIDECAR).exists()
+
+    world = World.start(device)
+    if not world.agree(ended):
+        return False
+    world.end()
+    logger.info("%s is finished already", folder)
+    return True
 
 
 def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
     """Whether the folder holds this very run; OutputError where it holds anything else."""
-    plain = _as_read_back(facts)
+    plain = json.loads(json.dumps(facts))  # as it is read back
     if (folder / RUN).exists():
         before = read_json(folder / RUN)
         known = before if isinstance(before, dict) else {}
@@ -233,10 +241,6 @@ def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
             fix="choose another --out",
         )  # fmt: skip
     return False
-
-
-def _as_read_back(facts: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(facts))
 
 
 def _refuse_inside(folder: Path, reads: Iterable[Path]) -> None:
